@@ -1,0 +1,149 @@
+"""A fault in a model's weights, found by the Dag, wakes somebody; once the weights are healed, they are told so.
+
+Nothing on the way is fake: tiny weights on disk, the Dag `run_canaries` as `make run` runs it, the real capture child,
+a Pushgateway, a Prometheus with the rendered rules, an Alertmanager with the rendered configuration, and a webhook.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.airflow import Project
+from support.models import poison, save_tiny_model
+from support.projects import suite
+from support.prometheus_servers import Prometheus, alertmanager, prometheus, pushgateway
+from support.webhook import Webhook, webhook_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.services, pytest.mark.timeout(600)]
+
+RULES, RECEIVERS = "model-health.rules.yml", "model-health.alertmanager.yml"
+DAMAGED = "model.layers.2.mlp.down_proj.weight"
+LAYER = 2
+# Two gates for the same fault: one is left to Prometheus, the other the Dag takes to Alertmanager by itself.
+WATCHED, TOLD = "non-finite", "non-finite-told"
+PACE = {
+    "MONITORS__SCHEDULE_SECONDS": "4",
+    "MONITORS__LATE_SECONDS": "1",
+    "MONITORS__PROMETHEUS__EVALUATION_SECONDS": "1",
+    "MONITORS__ALERTMANAGER__GROUP_WAIT_SECONDS": "1",
+    "MONITORS__ALERTMANAGER__GROUP_INTERVAL_SECONDS": "1",
+    "GATES__RECOVER_AFTER_RUNS": "1",
+}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A project whose runs are watched."""
+
+    project: Project
+    prometheus: Prometheus
+    hook: Webhook
+
+    def run(self, expected: int) -> None:
+        """Run the Dag as `make run` does, to this exit code."""
+        ended = self.project.python("-m", "model_health_airflow.local_run", timeout=300)
+        assert ended.returncode == expected, ended.stdout + ended.stderr
+
+    def heard(self, name: str, gate: str, status: str) -> list[dict[str, Any]]:
+        """Such alerts as the webhook was sent, oldest first."""
+        alerts = [alert for one in self.hook.received for alert in one.json["alerts"]]
+        wanted = (name, gate, status)
+        return [one for one in alerts if (one["labels"]["alertname"], one["labels"]["gate"], one["status"]) == wanted]
+
+    def wait_for(self, name: str, gate: str, status: str) -> dict[str, Any]:
+        """The first such alert, once it is there."""
+        deadline = time.monotonic() + 60
+        while not (found := self.heard(name, gate, status)):
+            got = [one.json["alerts"] for one in self.hook.received]
+            assert time.monotonic() < deadline, f"no {status} {name}: {got}; {self.prometheus.alerts()}"
+            time.sleep(0.1)
+        return found[0]
+
+
+@pytest.fixture
+def watched(make_project: Callable[..., Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    project = make_project()
+    configs, rendered = project.home / "configs", tmp_path / "rendered"
+    save_tiny_model(project.home / "weights")
+    project.add_model("tiny", source={"path": "weights"}, device="cpu", dtype="float32", threads=1)
+    (configs / "canaries/smoke.yaml").write_text(yaml.safe_dump(suite()))
+    gates = yaml.safe_load((configs / "gates.yaml").read_text())
+    gates["rules"][TOLD] = gates["rules"][WATCHED]
+    gates["routes"] = [{"transports": ["alertmanager"], "gates": TOLD}]
+    (configs / "gates.yaml").write_text(yaml.safe_dump(gates))
+
+    def configure(variables: dict[str, str]) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(f"MODEL_HEALTH_{name}", value)
+
+    with ExitStack() as stack:
+        hook = stack.enter_context(webhook_server("/hook"))
+        gateway = stack.enter_context(pushgateway(tmp_path))
+        configure(PACE)
+        configure(
+            {
+                "SINKS__PROMETHEUS__ENABLED": "true",
+                "SINKS__PROMETHEUS__URL": gateway.url,
+                "MONITORS__ALERTMANAGER__WEBHOOKS__ONCALL__URL": hook.url,
+                "MONITORS__ALERTMANAGER__ROUTES": '[{receivers: ["http:oncall"], severities: [critical]}]',
+                # Rendering asks that a transport is there, and sending where it is; nothing is sent yet.
+                "GATES__TRANSPORTS__ALERTMANAGER__URL": "http://127.0.0.1:9",
+            }
+        )
+        command = ("-m", "model_health.cli.main", "monitors", "render", "--target", "prometheus", "--out")
+        outcome = project.python(*command, str(rendered))
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+        manager = stack.enter_context(alertmanager(tmp_path, rendered / RECEIVERS))
+        configure({"GATES__TRANSPORTS__ALERTMANAGER__URL": manager.url})
+        server = stack.enter_context(
+            prometheus(
+                tmp_path,
+                {"pushgateway": gateway.address},
+                rules=[rendered / RULES],
+                alertmanagers=[manager.address],
+            )
+        )
+        yield Watched(project, server, hook)
+
+
+def test_damaged_weights_reach_the_webhook_through_the_dag_and_healed_ones_take_it_back(watched: Watched) -> None:
+    poison(watched.project.home / "weights", DAMAGED)
+    watched.run(expected=1)
+
+    by_rule = watched.wait_for("ModelHealthNonFinite", WATCHED, "firing")
+    assert by_rule["labels"] == {
+        "alertname": "ModelHealthNonFinite",
+        "gate": WATCHED,
+        "model": "tiny",
+        "owner": "model-health",
+        "severity": "critical",
+        "source": "prometheus",
+        "suite": "smoke",
+        "tier": "critical",
+    }
+    assert by_rule["annotations"]["value"] == "2"  # both prompts
+    assert by_rule["annotations"]["runbook_url"].endswith("#non-finite")
+    by_dag = watched.wait_for("ModelHealthGate", TOLD, "firing")
+    assert (by_dag["labels"]["model"], by_dag["labels"]["suite"]) == ("tiny", "smoke")
+    # What no series may hold, the message of the Dag does: which prompts, and where it began.
+    assert "one, two" in by_dag["annotations"]["description"]
+    assert f"layer {LAYER}" in by_dag["annotations"]["description"]
+    assert "Hello there" not in by_dag["annotations"]["description"]
+    assert watched.heard("ModelHealthGate", TOLD, "resolved") == []
+    assert watched.heard("ModelHealthNonFinite", WATCHED, "resolved") == []
+
+    save_tiny_model(watched.project.home / "weights")
+    watched.run(expected=0)
+    for name, gate in (("ModelHealthNonFinite", WATCHED), ("ModelHealthGate", TOLD)):
+        over = watched.wait_for(name, gate, "resolved")
+        assert (over["labels"]["model"], over["labels"]["suite"]) == ("tiny", "smoke")
+    values = watched.prometheus.query(f'model_health:gate_value{{gate="{WATCHED}"}}')
+    assert [value for _, value in values] == [0.0]
