@@ -7,7 +7,8 @@ takes seconds.
 **When `look` is red.** A critical gate of the kind `no_report` (or `outbox_stuck`) fails: the log names it, RUNBOOK.md
 says what to do. The Dag `run_canaries` may be paused, its scheduler down, or every run of a model invalid.
 
-**When `deliver` is red.** A transport does not take its alerts; they wait in the outbox and the task tries again.
+**When `deliver` or `publish` is red.** A transport does not take its alerts, or a sink its samples; they wait in the
+outbox and the task tries again. `publish` is also what brings a sink up to date between two canary runs.
 
 The watcher can stop as well: let something outside watch this Dag's last success, such as the alert on the age of
 `last_valid_run_timestamp_seconds` in Prometheus or Datadog (`model-health monitors render`).
@@ -21,6 +22,7 @@ from airflow.sdk import dag
 
 from model_health_airflow.operators.deliver_alerts import DeliverAlertsOperator
 from model_health_airflow.operators.evaluate_gates import CheckFreshnessOperator
+from model_health_airflow.operators.publish import PublishOperator
 
 
 @dag(
@@ -41,6 +43,7 @@ def check_freshness() -> None:
     """Look at the clock, then deliver, whatever was found."""
     look = CheckFreshnessOperator(task_id="look")
     look >> DeliverAlertsOperator(task_id="deliver", trigger_rule="all_done")
+    look >> PublishOperator(task_id="publish", trigger_rule="all_done")
 
 
 check_freshness()

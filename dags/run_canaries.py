@@ -7,9 +7,9 @@ queue `gpu`. Each model is measured in a process of its own; whatever happens to
 `suite`: this suite for all of them; default: the suites that each model's config names.
 
 **When a task is red.** `measure`: the model could not be measured; the log ends with the child's last words; retried.
-`validate`: reports contradict themselves, and only that is published. `publish`, `alert`: a sink or a transport does
-not answer; what it did not take waits. `evaluate_gates`: the model fails a gate; RUNBOOK.md says what to do. `healthy`
-does nothing: it is red if anything before it is.
+`validate`: reports contradict themselves, and only that is published. `publish`, `publish_verdicts`, `alert`: a sink or
+a transport does not answer; what it did not take waits. `evaluate_gates`: the model fails a gate; RUNBOOK.md says what
+to do. `healthy` does nothing: it is red if anything before it is.
 """
 
 from __future__ import annotations

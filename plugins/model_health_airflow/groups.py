@@ -20,8 +20,9 @@ NAMED = "{{ task.model }} ({{ task.suite }})"
 def canary_group(pool: str, queue: str) -> Any:
     """Return a task group to be mapped over `model` and `suite`; its measurement waits in `pool` and runs on `queue`.
 
-    Later tasks run whatever became of the earlier ones. `healthy` does nothing and comes last: without it the Dag run
-    would be as green as its last message.
+    Later tasks run whatever became of the earlier ones. Measurements are published without waiting for the gates, whose
+    verdicts follow in a task of their own. `healthy` does nothing and comes last: without it the Dag run would be as
+    green as its last message.
     """
 
     @task_group(group_id=f"canary_{queue}")
@@ -43,9 +44,10 @@ def canary_group(pool: str, queue: str) -> Any:
             task_id="evaluate_gates", model=model, suite=suite, trigger_rule="all_done", map_index_template=NAMED
         )
         alert = DeliverAlertsOperator(task_id="alert", trigger_rule="all_done")
+        tell = PublishOperator(task_id="publish_verdicts", trigger_rule="all_done")
         healthy = EmptyOperator(task_id="healthy", trigger_rule="none_failed")
         measure >> validate >> [publish, judge]
-        judge >> alert
-        [measure, validate, publish, judge, alert] >> healthy
+        judge >> [alert, tell]
+        [measure, validate, publish, judge, alert, tell] >> healthy
 
     return canary

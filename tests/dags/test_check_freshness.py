@@ -25,7 +25,8 @@ from pathlib import Path
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(Path(sys.argv[1]))
 heavy = ("torch", "transformers", "pandas", "great_expectations", "streamlit", "prometheus_client",
-         "datadog_api_client", "model_health.alerting.watch", "model_health.delivery.alerts")
+         "datadog_api_client", "model_health.alerting.watch", "model_health.delivery.alerts",
+         "model_health.delivery.sinks")
 print(json.dumps([list(bag.import_errors.values()), sorted(bag.dags), [name for name in heavy if name in sys.modules]]))
 """
 GATES = """
@@ -58,8 +59,9 @@ def project(tmp_path: Path) -> Project:
 
 def test_it_looks_more_often_than_the_canary_runs_and_then_delivers_whatever_it_found(dag: DAG) -> None:
     assert (dag.schedule, dag.max_active_runs, dag.catchup) == ("*/15 * * * *", 1, False)
-    assert dag.task_dict["deliver"].upstream_task_ids == {"look"}
-    assert dag.task_dict["deliver"].trigger_rule == "all_done"
+    for after in ("deliver", "publish"):
+        assert dag.task_dict[after].upstream_task_ids == {"look"}
+        assert dag.task_dict[after].trigger_rule == "all_done"
     for task in dag.tasks:
         assert (task.retries, task.owner) == (2, "model-health")
         assert task.execution_timeout == timedelta(minutes=10)
@@ -67,7 +69,7 @@ def test_it_looks_more_often_than_the_canary_runs_and_then_delivers_whatever_it_
 
 def test_the_scheduler_can_store_it(dag: DAG) -> None:
     stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
-    assert sorted(stored.task_dict) == ["deliver", "look"]
+    assert sorted(stored.task_dict) == ["deliver", "look", "publish"]
 
 
 def test_parsing_it_loads_nothing_heavy(project: Project) -> None:

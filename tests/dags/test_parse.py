@@ -88,7 +88,7 @@ def test_parsing_costs_the_same_for_a_thousand_models_as_for_one(project: Projec
     thousand = parse(project)
     assert thousand == one
     assert thousand["read"] == []
-    steps = ("alert", "evaluate_gates", "healthy", "measure", "publish", "validate")
+    steps = ("alert", "evaluate_gates", "healthy", "measure", "publish", "publish_verdicts", "validate")
     groups = [f"canary_{queue}.{step}" for queue in ("default", "gpu") for step in steps]
     assert thousand["tasks"] == [*groups, "choose_default", "choose_gpu"]
 

@@ -60,9 +60,10 @@ def test_whatever_happens_a_run_is_published_judged_and_told(dag: DAG, group: st
     def rule(step: str) -> str:
         return str(dag.task_dict[f"{group}.{step}"].trigger_rule.value)
 
-    for step in ("validate", "publish", "evaluate_gates", "alert"):
+    for step in ("validate", "publish", "evaluate_gates", "alert", "publish_verdicts"):
         assert rule(step) == "all_done"
-    for step, before in (("publish", "validate"), ("evaluate_gates", "validate"), ("alert", "evaluate_gates")):
+    order = {"publish": "validate", "evaluate_gates": "validate", "alert": "evaluate_gates"}
+    for step, before in {**order, "publish_verdicts": "evaluate_gates"}.items():
         within = {name for name in dag.task_dict[f"{group}.{step}"].upstream_task_ids if name.startswith(group)}
         assert within == {f"{group}.{before}"}
 
@@ -71,7 +72,7 @@ def test_whatever_happens_a_run_is_published_judged_and_told(dag: DAG, group: st
 def test_the_dag_run_is_red_if_any_step_is(dag: DAG, group: str) -> None:
     last = dag.task_dict[f"{group}.healthy"]
     assert last.trigger_rule.value == "none_failed"
-    steps = ("measure", "validate", "publish", "evaluate_gates", "alert")
+    steps = ("measure", "validate", "publish", "evaluate_gates", "alert", "publish_verdicts")
     assert last.upstream_task_ids >= {f"{group}.{step}" for step in steps}
     assert {task.task_id for task in dag.leaves} == {"canary_default.healthy", "canary_gpu.healthy"}
 

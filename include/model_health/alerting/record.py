@@ -6,7 +6,7 @@ written or neither, and of two evaluators at once the second finds the state cha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from model_health.alerting.alert import Alert, Excerpt, Links
 from model_health.alerting.compose import alert_of, targets_of
 from model_health.alerting.links import LinkMaker
-from model_health.alerting.state import step
+from model_health.alerting.state import stale, step
 from model_health.alerting.subject import COULD_NOT_JUDGE, Subject, removed, subject_of
 from model_health.config.gates import GatesConfig
 from model_health.errors import BadInput
@@ -26,6 +26,9 @@ from model_health.store.index.index import Index
 from model_health.store.index.outbox import OutboxItem, enqueue
 
 Key = tuple[str, str, str]
+
+Announce = Callable[[Connection, Sequence[GateResult], datetime], Sequence[OutboxItem]]
+"""Makes the items that tell others than people what was answered, in the transaction that writes it down."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def record(
     now: datetime,
     *,
     excerpts: Mapping[str, Excerpt] | None = None,
+    announce: Announce | None = None,
 ) -> tuple[Said, ...]:
     """Write down what gates answered, and say what changed.
 
@@ -56,6 +60,8 @@ def record(
         links: builds links.
         now: the present.
         excerpts: text at fault, by gate; left out unless the configuration allows it.
+        announce: adds items about the answers themselves. It is not told of answers about an older run than the one
+            that was judged last: whoever shows them would go back in time.
 
     Raises:
         StoreError: the index failed; nothing was recorded or said.
@@ -69,6 +75,7 @@ def record(
         judged = {(one.model, one.suite): one for one in results if one.run_key is not None}
         keys = [*map(_key, results), *((*pair, COULD_NOT_JUDGE) for pair in judged)]
         states = rows.lock_states(connection, keys, now)
+        news = [result for result in results if not stale(states[_key(result)], result, now)]
         for result in results:
             recover_after = config.recover_after_runs if result.run_key is not None else 1
             states[_key(result)] = book.settle(connection, states[_key(result)], result, recover_after)
@@ -76,6 +83,8 @@ def record(
             mine = [result for result in results if (result.model, result.suite) == pair]
             answer = _could_not_judge(mine, states, config, newest, now)
             book.settle(connection, states[(*pair, COULD_NOT_JUDGE)], answer, 1)
+        if announce is not None:
+            enqueue(connection, announce(connection, news, now))
     return tuple(book.said)
 
 

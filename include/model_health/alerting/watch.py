@@ -14,7 +14,7 @@ from typing import Any
 
 from model_health.alerting.compose import excerpts_of
 from model_health.alerting.links import LinkMaker
-from model_health.alerting.record import Said, record, remind
+from model_health.alerting.record import Announce, Said, record, remind
 from model_health.alerting.subject import TASK_FAILED
 from model_health.config.gates import GatesConfig
 from model_health.config.load import load_project
@@ -68,7 +68,13 @@ class Judgement:
 
 
 def judge_runs(
-    model: str, suite: str, *, settings: Settings | None = None, write: bool = True, clock: Clock = utc_now
+    model: str,
+    suite: str,
+    *,
+    settings: Settings | None = None,
+    write: bool = True,
+    announce: Announce | None = None,
+    clock: Clock = utc_now,
 ) -> Judgement:
     """Judge the newest runs of a model on a suite.
 
@@ -77,6 +83,7 @@ def judge_runs(
         suite: a configured canary suite.
         settings: read from the environment if None.
         write: record the answers and say what changed; False only looks.
+        announce: tells sinks what was answered, in the same transaction.
         clock: the present, in UTC.
 
     Raises:
@@ -97,12 +104,20 @@ def judge_runs(
         said: tuple[Said, ...] = ()
         if write:
             excerpts = excerpts_of(results, locator) if config.include_prompt_text else {}
-            said = record(index, results, config, LinkMaker(index, settings, config), now, excerpts=excerpts)
+            links = LinkMaker(index, settings, config)
+            said = record(index, results, config, links, now, excerpts=excerpts, announce=announce)
     return Judgement(found.name, wanted.name, overall(results), results, said)
 
 
-def look_at_the_clock(*, settings: Settings | None = None, clock: Clock = utc_now) -> Judgement:
+def look_at_the_clock(
+    *, settings: Settings | None = None, announce: Announce | None = None, clock: Clock = utc_now
+) -> Judgement:
     """Judge what the clock judges for every enabled model, say what is due, and what a silence held back.
+
+    Args:
+        settings: read from the environment if None.
+        announce: tells sinks what was answered, in the same transaction.
+        clock: the present, in UTC.
 
     Raises:
         BadInput: the configuration is wrong.
@@ -121,7 +136,8 @@ def look_at_the_clock(*, settings: Settings | None = None, clock: Clock = utc_no
         oldest = {target: moment for target, moment in waiting.items() if moment is not None}
         results = (*results, *judge_outbox(rules, oldest, now), *_forgotten(index, config, pairs, now))
         links = LinkMaker(index, settings, config)
-        said = (*record(index, results, config, links, now), *remind(index, config, links, now))
+        recorded = record(index, results, config, links, now, announce=announce)
+        said = (*recorded, *remind(index, config, links, now))
     return Judgement("all", "all", overall(results), results, said)
 
 

@@ -15,6 +15,7 @@ from model_health.config.load import load_project
 from model_health.config.settings import Settings
 from model_health.config.sinks import load_sinks
 from model_health.errors import ConfigError
+from model_health.gates.freshness import EVERYTHING
 from model_health.sinks.groups import Configured
 from model_health.sinks.registry import open_sink
 
@@ -40,8 +41,10 @@ def configured(settings: Settings, *, targets: Collection[str] | None = None) ->
     project = load_project(settings)
     if project.problems:
         raise project.problems[0].error
+    pairs = {(model.name, suite) for model in project.enabled_models for suite in model.suites}
     return Configured(
-        pairs=frozenset((model.name, suite) for model in project.enabled_models for suite in model.suites),
+        # Gates that judge the installation as a whole stand beside the models.
+        pairs=frozenset(pairs | {(EVERYTHING, EVERYTHING)} if pairs else ()),
         gates=frozenset(load_gates(settings).rules),
         targets=None if targets is None else frozenset(targets),
     )

@@ -25,7 +25,9 @@ progress = logging.getLogger("model_health_airflow.progress")
 
 
 class EvaluateGatesOperator(BaseOperator):
-    """Judge the newest runs of one model on one suite by its gates, record the answers and queue what changed.
+    """Judge the newest runs of one model on one suite by its gates, record the answers and queue what follows.
+
+    Messages about changes wait for alert transports, verdicts for sinks.
 
     Returns (XCom) the verdict, counts and the gates that did not pass, in at most 4 KB.
 
@@ -47,9 +49,10 @@ class EvaluateGatesOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Judge."""
         from model_health.alerting.watch import judge_runs
+        from model_health.delivery.verdicts import announce_verdicts
 
         try:
-            judgement = judge_runs(self.model, self.suite)
+            judgement = judge_runs(self.model, self.suite, announce=announce_verdicts())
         except ModelHealthError as error:
             raise failed(error) from None
         return settle(judgement, context, self.fail_on_fail)
@@ -71,9 +74,10 @@ class CheckFreshnessOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Look."""
         from model_health.alerting.watch import look_at_the_clock
+        from model_health.delivery.verdicts import announce_verdicts
 
         try:
-            judgement = look_at_the_clock()
+            judgement = look_at_the_clock(announce=announce_verdicts())
         except ModelHealthError as error:
             raise failed(error) from None
         return settle(judgement, context, self.fail_on_fail)
