@@ -18,7 +18,7 @@ state that differs names the place of a change. Knows nothing of torch, of files
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import log
 from typing import Any, Literal
@@ -70,6 +70,7 @@ class ItemObservation:
         logits_digest: hex; over the bits of the logits of the T scored rows.
         non_finite: [S] int32; NaN and infinite values per state, over all tokens of the item.
         logits_non_finite: NaN and +inf among the logits of the scored rows (-inf masks a token on purpose).
+        decoder_start: int32; what the decoder began with. Empty for a causal model.
     """
 
     item_id: str
@@ -91,6 +92,7 @@ class ItemObservation:
     logits_digest: str
     non_finite: Ints
     logits_non_finite: int
+    decoder_start: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
 
     @property
     def tokens(self) -> int:

@@ -68,13 +68,23 @@ class HeadReplay:
         if self._listening and module is self._body:
             self._output, self._listening = output, False
 
+    @property
+    def states(self) -> torch.Tensor:
+        """The remembered final states, [B, P, H]; only where `positions` is not None."""
+        state: torch.Tensor = _state(self._output)
+        return state
+
     def apply(self, first: int, last: int) -> torch.Tensor:
         """Logits of the remembered positions first .. last - 1, [B, last - first, V]."""
+        return self.apply_to(self.states[:, first:last])
+
+    def apply_to(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits of final states in any arrangement, [b, n, H] -> [b, n, V]."""
         assert self._arguments is not None
         assert self._body is not None
         args, kwargs = self._arguments
         kwargs = {**kwargs, **({"logits_to_keep": 0} if "logits_to_keep" in kwargs else {})}
-        cut = _with_state(self._output, _state(self._output)[:, first:last])
+        cut = _with_state(self._output, states)
         namespace = self._body.__dict__
         own = namespace.get("forward")
         namespace["forward"] = lambda *ignored, **also: cut

@@ -110,10 +110,11 @@ def _first(config: PreTrainedConfig, *names: str) -> int | None:
 def _encode(prompt: CanaryPrompt, tokenizer: PreTrainedTokenizerBase, subject: str) -> tuple[str, tuple[int, ...]]:
     chat = prompt.chat
     text = prompt.text or "" if chat is None else render_chat(chat, tokenizer, subject)
-    return text, _ids(tokenizer, text, special=chat is None)  # a chat template writes its own special tokens
+    return text, text_ids(tokenizer, text, special=chat is None)  # a chat template writes its own special tokens
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> tuple[int, ...]:
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> tuple[int, ...]:
+    """The token ids of plain text, with the special tokens that the tokenizer adds by default or without any."""
     encoded: Any = tokenizer(text, add_special_tokens=special, truncation=False, padding=False, verbose=False)
     return tuple(int(token) for token in encoded["input_ids"])
 
@@ -163,7 +164,7 @@ def _decoder_start(prompt: CanaryPrompt, loaded: LoadedModel, subject: str) -> t
     start = settings.decoder_start_token_id if settings.decoder_start_token_id is not None else settings.bos_token_id
     if start is None:
         raise SuiteError("has a decoder text, but the model states no start token for it", subject=subject)
-    return (int(start), *_ids(loaded.tokenizer, prompt.decoder, special=False))
+    return (int(start), *text_ids(loaded.tokenizer, prompt.decoder, special=False))
 
 
 def _check_length(prompt: int, start: int, new: int, limit: ContextLimit, loaded: LoadedModel, subject: str) -> None:
