@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import Param, dag, task
+from airflow.sdk import Param, dag
 
-from model_health_airflow.groups import canary_group
-from model_health_airflow.targets import choose
+from model_health_airflow.groups import canary_runs
 
 NAMES = ["null", "string"]
 
@@ -40,8 +39,7 @@ NAMES = ["null", "string"]
 def run_canaries() -> None:
     """Choose the runs of each pool, then take each from the measurement to the person on call."""
     for pool, queue in (("default_pool", "default"), ("gpu", "gpu")):
-        chosen = task(choose, task_id=f"choose_{queue}")(wants_cuda=queue == "gpu")
-        canary_group(pool, queue).expand_kwargs(chosen)
+        canary_runs(pool, queue)
 
 
 run_canaries()

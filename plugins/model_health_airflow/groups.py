@@ -5,28 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import task_group
+from airflow.sdk import task, task_group
 
 from model_health_airflow.assets import CANARY_RUN
+from model_health_airflow.notifiers.task_outcome import TaskOutcomeNotifier
 from model_health_airflow.operators.deliver_alerts import DeliverAlertsOperator
 from model_health_airflow.operators.evaluate_gates import EvaluateGatesOperator
 from model_health_airflow.operators.instrumentation import InstrumentationOperator
 from model_health_airflow.operators.publish import PublishOperator
 from model_health_airflow.operators.validate_reports import ValidateReportsOperator
+from model_health_airflow.targets import choose, chosen
 
 NAMED = "{{ task.model }} ({{ task.suite }})"
 
 
-def canary_group(pool: str, queue: str) -> Any:
-    """Return a task group to be mapped over `model` and `suite`; its measurement waits in `pool` and runs on `queue`.
+def canary_runs(pool: str, queue: str) -> None:
+    """Add the tasks of all models that wait in `pool` and run on `queue`: one that chooses, and a mapped group."""
+    name = f"choose_{queue}"
+    # Without a choice there is no run, and so nothing that any gate could judge: the task speaks for itself.
+    noted = TaskOutcomeNotifier(model="all", suite=name)
+    choice = task(choose, task_id=name, on_failure_callback=noted, on_success_callback=noted)(queue == "gpu")
+    canary_group(pool, queue, chosen(name, "model"), chosen(name, "suite")).expand(place=choice)
+
+
+def canary_group(pool: str, queue: str, model: str, suite: str) -> Any:
+    """Return a task group to be mapped; `model` and `suite` are templates that give each of its instances its own.
 
     Later tasks run whatever became of the earlier ones. Measurements are published without waiting for the gates, whose
     verdicts follow in a task of their own. `healthy` does nothing and comes last: without it the Dag run would be as
     green as its last message.
     """
+    # A task that dies before it records its run leaves the gates nothing: nobody would hear of it until `no_report`.
+    noted = TaskOutcomeNotifier()
 
     @task_group(group_id=f"canary_{queue}")
-    def canary(model: str, suite: str) -> None:
+    def canary(place: int) -> None:
         measure = InstrumentationOperator(
             task_id="measure",
             model=model,
@@ -36,6 +49,8 @@ def canary_group(pool: str, queue: str) -> Any:
             queue=queue,
             outlets=[CANARY_RUN],
             map_index_template=NAMED,
+            on_failure_callback=noted,
+            on_success_callback=noted,
         )
         measured: Any = measure.output  # becomes what `measure` returned when the task runs
         validate = ValidateReportsOperator(task_id="validate", run=measured, trigger_rule="all_done")

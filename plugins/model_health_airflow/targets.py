@@ -1,20 +1,47 @@
-"""Owns the step from a Dag run's params to the runs it consists of. Which they are is the library's matter."""
+"""Owns the step from a Dag run's params to its mapped tasks. Which runs there are is the library's matter.
+
+Airflow maps tasks over one XCom, and an XCom is to stay under 4 KB, which the names of eighty models fill. So the XCom
+that is mapped over has only the length, and the names lie in further XComs of `SHARD` runs each. A task reads the one
+that its place among the mapped tasks points at. They belong to the Dag run: a task that is cleared days later gets the
+same model, whatever was configured meanwhile.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from model_health.errors import BadInput
 
+if TYPE_CHECKING:
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
-def choose(wants_cuda: bool, params: dict[str, Any] | None = None) -> list[dict[str, str]]:
-    """Return the keyword arguments of each mapped task: one model and one suite; Airflow hands in `params`."""
+SHARD = 10
+"""Runs per XCom: as many as fit into 4 KB however long their names are."""
+
+
+def choose(
+    wants_cuda: bool, params: dict[str, Any] | None = None, ti: RuntimeTaskInstanceProtocol | None = None
+) -> list[int]:
+    """Leave the model and the suite of each run in XComs, and return a list with a zero for each, to be mapped over.
+
+    Airflow hands in `params` and `ti`.
+    """
     from model_health.runner.supervise_targets import choose_targets
 
     asked = params or {}
     try:
-        return choose_targets(wants_cuda=wants_cuda, model=asked.get("model"), suite=asked.get("suite"))
+        chosen = choose_targets(wants_cuda=wants_cuda, model=asked.get("model"), suite=asked.get("suite"))
     except BadInput as error:
         raise AirflowFailException(str(error)) from None
+    assert ti is not None, "Airflow hands it in"
+    for begin in range(0, len(chosen), SHARD):
+        ti.xcom_push(key=f"shard_{begin // SHARD}", value=chosen[begin : begin + SHARD])
+    return [0] * len(chosen)
+
+
+def chosen(task_id: str, field: Literal["model", "suite"]) -> str:
+    """Return the template that gives a mapped task the model or the suite which `choose`, as `task_id`, left for it."""
+    shard = f"ti.xcom_pull(task_ids='{task_id}', key='shard_%d' % (ti.map_index // {SHARD}), map_indexes=none)"
+    return f"{{{{ {shard}[ti.map_index % {SHARD}]['{field}'] }}}}"

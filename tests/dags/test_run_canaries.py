@@ -12,6 +12,7 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 from model_health_airflow.assets import CANARY_RUN
+from model_health_airflow.notifiers.task_outcome import TaskOutcomeNotifier
 
 MAX_LINES = 60
 
@@ -66,6 +67,14 @@ def test_whatever_happens_a_run_is_published_judged_and_told(dag: DAG, group: st
     for step, before in {**order, "publish_verdicts": "evaluate_gates"}.items():
         within = {name for name in dag.task_dict[f"{group}.{step}"].upstream_task_ids if name.startswith(group)}
         assert within == {f"{group}.{before}"}
+
+
+@pytest.mark.parametrize("task", ["choose_default", "choose_gpu", "canary_default.measure", "canary_gpu.measure"])
+def test_a_task_without_a_record_to_judge_speaks_for_itself(dag: DAG, task: str) -> None:
+    for callbacks in (dag.task_dict[task].on_failure_callback, dag.task_dict[task].on_success_callback):
+        (notifier,) = callbacks
+        assert isinstance(notifier, TaskOutcomeNotifier)
+        assert (notifier.model, notifier.suite) == (("all", task) if task.startswith("choose") else (None, None))
 
 
 @pytest.mark.parametrize("group", ["canary_default", "canary_gpu"])

@@ -1,10 +1,11 @@
-"""The notifier for tasks that measure: one that fails without leaving a record of its run raises an alert.
+"""The notifier for tasks whose failure leaves nothing that a gate could judge: it raises an alert, success ends it.
 
     noted = TaskOutcomeNotifier()
-    InstrumentationOperator.partial(..., on_failure_callback=noted, on_success_callback=noted)
+    InstrumentationOperator(..., on_failure_callback=noted, on_success_callback=noted)
 
-Owns what it reads from Airflow's context. A task that failed because its model is unhealthy left a record: the gates
-speak of that.
+It belongs on tasks that measure (a task that failed because its model is unhealthy, or could not be measured, left a
+record: the gates speak of that) and on the one that chooses what is measured. What fails later has other alerts:
+`report-invalid`, `outbox-stuck`, failed notifications. Owns what it reads from Airflow's context.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TaskOutcomeNotifier(BaseNotifier):
-    """Note how a task that measures ended, as an answer of the gate `task-failed`.
+    """Note how a task ended, as an answer of the gate `task-failed`.
 
     Args:
         model: a model's name; None: the task's own `model`.
