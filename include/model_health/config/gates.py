@@ -18,6 +18,7 @@ from model_health.config.base import ConfigModel, ShortText, Slug, StrictBool, S
 from model_health.config.flags import Flag
 from model_health.config.overrides import apply_override, place_overrides
 from model_health.config.problems import config_error
+from model_health.config.regression import RegressionConfig
 from model_health.config.settings import Settings, load_settings
 from model_health.config.yaml_files import read_yaml
 from model_health.errors import ConfigError
@@ -136,6 +137,9 @@ class GatesConfig(ConfigModel):
         default=3, description="A gate that stays inconclusive for this many runs raises an alert of its own."
     )
     rules: dict[Slug, GateRule]
+    regression: RegressionConfig = Field(
+        default=RegressionConfig(), description="What a comparison with a baseline means for a use."
+    )
     routes: tuple[Route, ...] = ()
     silences: tuple[Silence, ...] = ()
     transports: TransportsConfig = TransportsConfig()
