@@ -64,7 +64,7 @@ class ReplayKey:
     attention_backend: "eager", "sdpa", ...
     libraries: versions by package name. driver: CUDA and driver version ("cuda 12.8, driver 570.1"), None on a CPU.
     device_kind, device_name, device_uuid: "cpu" or "cuda", the product, the GPU's UUID (None on a CPU).
-    platform: operating system and processor architecture.
+    platform: operating system, processor architecture, C library, and the instructions that torch uses.
     suite, suite_version, suite_digest: what was asked; only the digest decides.
     sketch_seed, sketch_dim: of the random projection.
     """

@@ -6,6 +6,7 @@ Owns the key under which a replay happens, and what a model that fails while it 
 from __future__ import annotations
 
 import copy
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,7 +58,7 @@ def key_of(
         device_kind=device.kind,
         device_name=device.name,
         device_uuid=device.uuid,
-        platform=known.host.platform,
+        platform=_platform(),
         suite=suite.name,
         suite_version=suite.version,
         suite_digest=suite.digest(),
@@ -65,6 +66,12 @@ def key_of(
         sketch_dim=SKETCH_DIM,
         shape=replace(shape, threads=torch.get_num_threads() if shape.threads is None else shape.threads),
     )
+
+
+def _platform() -> str:
+    """What of the operating system and the processor decides which code computes; not the kernel's release."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}, {capability}"
 
 
 def replay_loaded(loaded: LoadedModel, items: Sequence[ReplayItem], key: ReplayKey) -> ReplayObservation:

@@ -148,6 +148,10 @@ class ReportStore:
             )
         return self.read_bytes(self.manifest_uri(run), digest=digest)
 
+    def is_validated(self, run: RunFolder) -> bool:
+        """Whether somebody validated this run."""
+        return self._files.exists(run.validation_path)
+
     def list_runs(
         self, model: str | None = None, suite: str | None = None, *, finished_only: bool = True
     ) -> Iterator[StoredRun]:
