@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from model_health.baseline.key import ReplayShape
@@ -69,7 +70,11 @@ class Forward:
             stack.enter_context(self._probes.attached())
             if self._head is not None:
                 stack.callback(self._head.forget)
-                self._head.attach(lambda handle: stack.callback(handle.remove) and None)
+
+                def keep(handle: RemovableHandle) -> None:
+                    stack.callback(handle.remove)
+
+                self._head.attach(keep)
             yield
 
     def take_whole_logits(self) -> None:

@@ -87,7 +87,7 @@ class _Replay:
     def __init__(self, model: PreTrainedModel, items: Sequence[ReplayItem], key: ReplayKey, pad_id: int) -> None:
         self._items, self._key, self._pad_id = items, key, pad_id
         self.layout = find_layout(model)
-        self._device = model.get_input_embeddings().weight.device  # type: ignore[union-attr]
+        self._device = next(model.get_input_embeddings().parameters()).device
         self._forward = Forward(model, self.layout, StateProbes(model, self.layout, self._take), key.shape)
         self._reducers: dict[Stack, StackReducer] = {}
         self._first = 0

@@ -10,10 +10,11 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from model_health.baseline.key import ReplayKey, ReplayShape
+from model_health.baseline.key import PaddingSide, ReplayKey, ReplayShape
 from model_health.baseline.observations import SKETCH_DIM, SKETCH_SEED, ReplayObservation
 from model_health.config.suites import CanarySuite
 from model_health.errors import ConfigError, GenerationError, ModelHealthError
@@ -26,7 +27,7 @@ from model_health.runner.loading import LoadedModel, attention_backend
 
 def production_shape(loaded: LoadedModel) -> ReplayShape:
     """How the model's configuration batches, with the padding side of its kind; sequences in one piece."""
-    side = "right" if loaded.encoder_decoder else "left"
+    side: PaddingSide = "right" if loaded.encoder_decoder else "left"
     return ReplayShape(batch_size=loaded.config.batch_size, padding_side=side, threads=torch.get_num_threads())
 
 
@@ -119,4 +120,5 @@ def under_attention(loaded: LoadedModel, backend: str) -> Iterator[LoadedModel]:
 
 def in_dtype(loaded: LoadedModel, dtype: torch.dtype) -> LoadedModel:
     """A copy of the model in another dtype, on the same device; the original is untouched."""
-    return replace(loaded, model=copy.deepcopy(loaded.model).to(dtype))
+    model: Any = copy.deepcopy(loaded.model)
+    return replace(loaded, model=model.to(dtype))
