@@ -18,6 +18,7 @@ Phase = Literal["decode", "prefill", "generate", "total"]
 Clock = Literal["cpu", "wall"]
 Kind = Literal["plain", "again", "flags", "standard", "full"]
 """`plain` is generate without probes; `again` is a second plain run in the round: its ratio shows the noise."""
+How = Literal["whole", "lockstep"]
 WATCHED: tuple[Kind, ...] = ("flags", "standard", "full")
 
 Positive = Annotated[int, Field(ge=1)]
@@ -115,6 +116,7 @@ class Block(ConfigModel):
     machine: Machine
     versions: dict[str, str]
     cell: Cell
+    how: How = "whole"
     load_average: tuple[float, float, float] | None = None
     """At the start: above the number of cores, somebody else was working on this machine."""
     runs: tuple[Run, ...]
@@ -145,3 +147,26 @@ def parse_block(text: str, name: str) -> Block:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise BadInput(f"is no benchmark result: {place}: {first['msg']}", subject=name) from error
+
+
+class Extra(ConfigModel):
+    """Something that is not a matter of cells, measured several times: the cost of a suite, a report's size."""
+
+    schema_version: Literal[1] = 1
+    what: Literal["extra"] = "extra"
+    made_at: str
+    commit: str | None = None
+    machine: Machine
+    versions: dict[str, str]
+    name: str
+    unit: str
+    values: Annotated[tuple[float, ...], Field(min_length=1)]
+    about: str
+
+
+class Extras(ConfigModel):
+    """What one process measured besides cells."""
+
+    schema_version: Literal[1] = 1
+    what: Literal["extras"] = "extras"
+    extras: tuple[Extra, ...]

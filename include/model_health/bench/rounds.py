@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel
 
+from model_health.bench.lockstep import run_in_lockstep, twins
 from model_health.bench.machine import commit, load_average, machine, now, versions
 from model_health.bench.models import build, prompt
-from model_health.bench.records import Block, Cell, Kind, Peak, Run
+from model_health.bench.records import Block, Cell, How, Kind, Peak, Run
 from model_health.bench.single import Work, peak_of, run_once
 from model_health.runner.devices import use_threads
 
@@ -37,6 +38,7 @@ def measure_cell(
     *,
     rounds: int,
     memory_rounds: int = 1,
+    how: How = "whole",
     seed: int = 0,
     model: PreTrainedModel | None = None,
     say: Say = lambda line: None,
@@ -47,6 +49,7 @@ def measure_cell(
         cell: where.
         kinds: what, besides `plain`.
         rounds: how many runs of each.
+        how: whole generations one after the other, or pass by pass in turn (CPU only, far less noise).
         memory_rounds: runs of each for peak memory, not timed.
         seed: of the order of runs.
         model: one that is loaded already, for a cell that does not differ in model, device or dtype.
@@ -59,13 +62,18 @@ def measure_cell(
     load = load_average()
     work = work_of(cell, model)
     everyone: list[Kind] = ["plain", *kinds]
+    works = twins(work, len(everyone)) if how == "lockstep" else []
     for kind in everyone:
         run_once(work, kind, new_tokens=min(WARM_TOKENS, cell.new_tokens))
     runs: list[Run] = []
     order = random.Random(seed)  # noqa: S311  # an order of runs, not a secret
     for number in range(rounds):
         order.shuffle(everyone)
-        done = [run_once(work, kind, round_number=number, place=at) for at, kind in enumerate(everyone)]
+        done = (
+            [run_once(work, kind, round_number=number, place=at) for at, kind in enumerate(everyone)]
+            if how == "whole"
+            else run_in_lockstep(works, everyone, round_number=number)
+        )
         runs += done
         took = ", ".join(f"{run.kind} {run.generate.cpu:.2f}" for run in sorted(done, key=lambda run: run.kind))
         say(f"round {number + 1} of {rounds}, CPU seconds: {took}")
@@ -80,6 +88,7 @@ def measure_cell(
         versions=versions(),
         cell=cell.model_copy(update={"threads": torch.get_num_threads()}),
         load_average=load,
+        how=how,
         runs=tuple(runs),
         peaks=tuple(peaks),
     )
