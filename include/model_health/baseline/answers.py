@@ -23,10 +23,14 @@ from model_health.baseline.tolerance import TOLERATED, Limits, Tolerance
 from model_health.config.regression import Answer, RegressionStatistics
 
 
-def budget_of(statistics: RegressionStatistics, *, models: int = 1, charts: int = 1) -> AlarmBudget:
-    """The alarm budget that the figures of gates.yaml make."""
+def budget_of(statistics: RegressionStatistics, *, models: int = 1, charts: int = 1, flags: int = 0) -> AlarmBudget:
+    """The alarm budget that the figures of gates.yaml make. Hypotheses: golden text, the families, and each flag."""
     return AlarmBudget(
-        nights=statistics.nights_per_false_page, drift_share=statistics.drift_share, models=models, charts=charts
+        nights=statistics.nights_per_false_page,
+        drift_share=statistics.drift_share,
+        families=1 + len(FAMILIES) + flags,
+        models=models,
+        charts=charts,
     )
 
 
@@ -50,7 +54,7 @@ def compare(
         models: how many are compared in this night; their tests share one alarm budget.
     """
     axes = changed_axes(old.key, new.key)
-    level = budget_of(statistics, models=models).level
+    level = budget_of(statistics, models=models, flags=len(flags)).level
     base = Comparison(Answer.INCONCLUSIVE, "", axes=axes, level=level, flags=tuple(flags))
     hole = first_non_finite(new)
     if hole is not None:

@@ -40,7 +40,7 @@ class AlarmBudget:
 
     nights: float = 90.0
     drift_share: float = 0.25
-    families: int = 6
+    families: int = 7
     models: int = 1
     charts: int = 1
 
@@ -95,3 +95,10 @@ def screen(p_values: Mapping[K, float], *, level: float) -> dict[K, Screened]:
 def rank_p(value: float, healthy: tuple[float, ...]) -> float:
     """Share of healthy numbers at least as large, tonight's among them: never below 1 / (n + 1)."""
     return (1 + sum(other >= value for other in healthy)) / (1 + len(healthy))
+
+
+def upper_bound(events: int, trials: int, *, confidence: float = 0.95) -> float:
+    """The exact one-sided upper bound on a rate (Clopper and Pearson): 0 of 200 is at most 1.5 %."""
+    from scipy.stats import beta
+
+    return 1.0 if events >= trials else float(beta.ppf(confidence, events + 1, trials - events))

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from model_health.baseline.distances import FAMILIES, Family
+from model_health.baseline.floors import Floor, floor_of
 from model_health.baseline.key import AXES, INCOMPARABLE, MODEL, Axis, changed_axes
 from model_health.baseline.numbers import Numbers, measure
 from model_health.baseline.observations import ReplayObservation
@@ -33,25 +34,6 @@ the same axis may still round differently once. Where some differed, a zero is e
 computed), and the least floor is that of float32, in which all distances are taken."""
 TOLERATED: Final[tuple[Axis, ...]] = tuple(a for a in AXES if a not in INCOMPARABLE | MODEL | {"quantization"})
 """Axes whose changes are harmless in themselves. Quantisation is not: it replaces the weights, which is judged."""
-
-NonNegative = Annotated[float, Field(ge=0.0)]
-
-
-class Floor(BaseModel):
-    """What healthy pairs that differ in exactly `axes` had as distances. No axis: the same configuration, twice.
-
-    `recorded` are the family numbers of each pair, for rank p-values; `families`, `states` and `golden_bits` (absolute
-    mean difference of golden surprisal) their maxima.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    axes: tuple[Axis, ...]
-    pairs: Annotated[int, Field(ge=1)]
-    families: dict[Family, NonNegative]
-    states: tuple[NonNegative, ...]
-    golden_bits: NonNegative
-    recorded: dict[Family, tuple[NonNegative, ...]]
 
 
 @dataclass(frozen=True)
@@ -146,16 +128,4 @@ def learn(pairs: Iterable[tuple[ReplayObservation, ReplayObservation]], *, dtype
         if old.key.dtype != dtype:
             raise CouldNotMeasure(f"a pair starts from {old.key.dtype} where floors of {dtype} are learned")
         by_axes.setdefault(tuple(axis for axis in axes if axis in TOLERATED), []).append(measure(old, new))
-    return Tolerance(dtype=dtype, floors=tuple(_floor(axes, numbers) for axes, numbers in sorted(by_axes.items())))
-
-
-def _floor(axes: tuple[Axis, ...], numbers: list[Numbers]) -> Floor:
-    recorded = {family: tuple(each.families[family] for each in numbers) for family in FAMILIES}
-    return Floor(
-        axes=axes,
-        pairs=len(numbers),
-        families={family: max(values) for family, values in recorded.items()},
-        states=tuple(max(state) for state in zip(*(each.states for each in numbers), strict=True)),
-        golden_bits=max(abs(each.golden_mean) for each in numbers),
-        recorded=recorded,
-    )
+    return Tolerance(dtype=dtype, floors=tuple(floor_of(axes, numbers) for axes, numbers in sorted(by_axes.items())))

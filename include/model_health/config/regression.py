@@ -100,7 +100,7 @@ class RegressionStatistics(ConfigModel):
         default=0.2, description="Weight of the newest night in a drift chart (lambda)."
     )
     history_nights: Annotated[StrictInt, Field(ge=10, le=3650)] = Field(
-        default=20, description="Healthy nights before a drift chart is drawn."
+        default=60, description="Healthy nights before a drift chart is drawn; few estimate a deviation badly."
     )
 
 
