@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _HIDDEN = "[hidden]"
 # What a token looks like by itself, then what stands behind a telling name, then the user part of an address.
@@ -26,11 +27,18 @@ def redact(line: str) -> str:
     return line
 
 
-def redact_line(text: str) -> str:
-    """`redact`, and the text on one line with every web address cut down to its host."""
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """`text` without these secrets, whatever they look like; the longest first, as one may be part of another."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, _HIDDEN)
+    return text
+
+
+def redact_line(text: str, secrets: Iterable[str] = ()) -> str:
+    """`redact`, and the text on one line with every web address cut down to its host, and without known `secrets`."""
 
     def host(found: re.Match[str]) -> str:
         rest = found[3] or ""
         return found[1] + found[2] + ("/..." if len(rest) > 1 else rest)
 
-    return redact(_ADDRESS.sub(host, " ".join(text.split())))
+    return redact(_ADDRESS.sub(host, " ".join(hide(text, secrets).split())))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from model_health.config.redact import redact_line
+from model_health.config.redact import hide, redact_line
 from model_health.errors import DeliveryFailed
 
 PERMANENT = frozenset({400, 401, 403, 413, 415, 422})
@@ -75,10 +75,8 @@ def unreachable(error: BaseException, *, subject: str, secrets: Sequence[str] = 
 
 def shortened(text: str, secrets: Sequence[str] = ()) -> str:
     """One line of somebody else's text, cut, with every known secret and whatever looks like one taken out."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "[hidden]")
     # Cut first to a bounded length, so that a body of megabytes costs nothing; at last, so that no secret is parted.
-    return redact_line(text[:10_000])[:MAX_DETAIL].strip()
+    return redact_line(hide(text, secrets)[:10_000])[:MAX_DETAIL].strip()
 
 
 def _wait(headers: Mapping[str, str], now: datetime | None) -> float | None:

@@ -57,8 +57,11 @@ class AlertmanagerTransport:
         if not alerts:
             return
         headers = {"Idempotency-Key": alerts[0].key} if len(alerts) == 1 else {}
+        secrets: tuple[str, ...] = ()
         if self._config.user is not None and self._config.password_secret is not None:
-            headers["Authorization"] = basic_auth(self._config.user, self._secrets(self._config.password_secret))
+            password = self._secrets(self._config.password_secret)
+            headers["Authorization"] = basic_auth(self._config.user, password)
+            secrets = (password, headers["Authorization"].removeprefix("Basic "))
         lasts = timedelta(minutes=self._config.resolve_after_minutes)
         body = to_body([posted(alert, self._clock(), lasts) for alert in alerts])
         post_json(
@@ -67,6 +70,7 @@ class AlertmanagerTransport:
             subject=self.name,
             headers=headers,
             timeout_seconds=self._timeout_seconds,
+            secrets=secrets,
         )
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,6 +26,8 @@ PERMANENT = frozenset({400, 401, 403, 410, 413, 415, 422})
 message waits."""
 MAX_ANSWER = 2048
 """Bytes of an answer that are looked at."""
+MAX_SAID = 200
+"""Characters of it that are repeated."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -67,6 +69,7 @@ def post_json(
     subject: str,
     headers: Mapping[str, str] | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    secrets: Sequence[str] = (),
 ) -> None:
     """Send JSON; returns if the answer was 2xx.
 
@@ -76,6 +79,7 @@ def post_json(
         subject: what errors name; never the address.
         headers: beside the content's type.
         timeout_seconds: for each wait on the other side.
+        secrets: what must not be repeated, should the other side echo it.
 
     Raises:
         DeliveryFailed: any other answer, or none. Permanent for answers that will not change.
@@ -93,7 +97,7 @@ def post_json(
             answer.read1(MAX_ANSWER)
     except urllib.error.HTTPError as error:
         with error:
-            raise _refused(error, subject) from None
+            raise _refused(error, subject, secrets) from None
     except (OSError, http.client.HTTPException) as error:
         # `from None`: urllib's own words may hold the address.
         cause = getattr(error, "reason", error)
@@ -111,10 +115,10 @@ def basic_auth(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def _refused(error: urllib.error.HTTPError, subject: str) -> DeliveryFailed:
+def _refused(error: urllib.error.HTTPError, subject: str, secrets: Sequence[str]) -> DeliveryFailed:
     passing = error.code not in PERMANENT
     try:
-        said = redact_line(error.read(MAX_ANSWER).decode("utf-8", "replace"))[:200]
+        said = redact_line(error.read(MAX_ANSWER).decode("utf-8", "replace"), secrets)[:MAX_SAID]
     except (OSError, http.client.HTTPException):
         said = ""
     hint = "a redirect is not followed: use its address" if 300 <= error.code < 400 else ""

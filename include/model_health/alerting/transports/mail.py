@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import smtplib
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 from email.message import EmailMessage
 
@@ -49,6 +51,7 @@ class EmailTransport:
         """See `Transport`. Mail that at least one recipient got is delivered; who was refused is logged."""
         message = email(alert_in(item), sender=self._config.sender, recipients=self._config.recipients)
         password = self._secrets(self._config.password_secret) if self._config.password_secret else None
+        secrets = _forms(self._config.user or "", password) if password else ()
         try:
             self._send(message, password)
         except smtplib.SMTPRecipientsRefused as error:
@@ -56,7 +59,7 @@ class EmailTransport:
             raise self._failed("no recipient was accepted", all(code >= 500 for code in codes)) from None
         except smtplib.SMTPResponseException as error:
             text = error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else ""
-            raise self._failed(f"answered {error.smtp_code} {text}", error.smtp_code >= 500) from None
+            raise self._failed(f"answered {error.smtp_code} {text}", error.smtp_code >= 500, secrets) from None
         except smtplib.SMTPNotSupportedError as error:
             raise self._failed(str(error), permanent=True) from None
         except ssl.SSLCertVerificationError as error:
@@ -87,5 +90,11 @@ class EmailTransport:
                 server.quit()
             server.close()
 
-    def _failed(self, reason: str, permanent: bool) -> DeliveryFailed:
-        return DeliveryFailed(redact_line(reason)[:300], subject=self.name, permanent=permanent)
+    def _failed(self, reason: str, permanent: bool, secrets: Sequence[str] = ()) -> DeliveryFailed:
+        return DeliveryFailed(redact_line(reason, secrets)[:300], subject=self.name, permanent=permanent)
+
+
+def _forms(user: str, password: str) -> tuple[str, ...]:
+    """A password as it is, and as the two simple ways of logging in send it, should the server repeat what it got."""
+    sent = (f"\0{user}\0{password}", password)
+    return (password, *(base64.b64encode(text.encode()).decode() for text in sent))

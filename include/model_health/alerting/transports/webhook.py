@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from model_health.alerting.render import slack_body
 from model_health.alerting.transports.base import TIMEOUT_SECONDS, alert_in
@@ -17,6 +19,9 @@ from model_health.alerting.transports.http import post_json, to_body
 from model_health.config.alerting import WebhookConfig
 from model_health.store.index.index import utc_now
 from model_health.store.index.outbox import OutboxItem
+
+TELLING = 8
+"""Characters from which on a piece of an address may be a secret; a shorter one is a word such as `hooks`."""
 
 Secrets = Callable[[str], str]
 """The value of a secret by its name; raises `ConfigError` (`Settings.secret`)."""
@@ -53,11 +58,20 @@ class WebhookTransport:
         alert = alert_in(item)
         body = to_body(slack_body(alert))
         headers = {"Idempotency-Key": alert.key}
-        if self._config.signing_secret is not None:
-            stamp = int(self._clock().timestamp())
-            headers["X-Model-Health-Signature"] = signature(self._secrets(self._config.signing_secret), stamp, body)
         url = self._secrets(self._config.url_secret)
-        post_json(url, body, subject=self.name, headers=headers, timeout_seconds=self._timeout_seconds)
+        secrets = [url, *parts_of(url)]
+        if self._config.signing_secret is not None:
+            secrets.append(self._secrets(self._config.signing_secret))
+            stamp = int(self._clock().timestamp())
+            headers["X-Model-Health-Signature"] = signature(secrets[-1], stamp, body)
+        post_json(url, body, subject=self.name, headers=headers, timeout_seconds=self._timeout_seconds, secrets=secrets)
+
+
+def parts_of(url: str) -> list[str]:
+    """What of a webhook's address lets somebody post there, should an answer repeat only a part of it."""
+    parts = urlsplit(url)
+    pieces = (parts.path, parts.query, *re.split(r"[/?&=;]", f"{parts.path}?{parts.query}"))
+    return [piece for piece in pieces if len(piece) >= TELLING]
 
 
 def signature(key: str, seconds: int, body: bytes) -> str:
