@@ -32,7 +32,7 @@ class RowDigests:
         """Take pieces of `values` [B, Q, H]: (item, row, first, last) means values[row, first:last]."""
         on_device = values.device.type != "cpu"
         self._letter = b"\x01" if on_device else b"\x00"
-        shown = _words(values) if on_device else _bytes(values)
+        shown = words(values) if on_device else _bytes(values)
         for item, row, first, last in parts:
             self._hashes[item].update(shown[row, first:last].data)
 
@@ -45,7 +45,7 @@ def _bytes(values: torch.Tensor) -> Any:
     return values.detach().contiguous().view(torch.uint8).numpy()
 
 
-def _words(values: torch.Tensor) -> Any:
+def words(values: torch.Tensor) -> Any:
     """[B, Q, H] -> [B, Q, 2] int64 on the host."""
     bits = values.detach().contiguous().view(_INTEGERS[values.element_size()]).to(torch.int64)
     weights = _weights(bits.shape[-1], values.device)

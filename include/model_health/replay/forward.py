@@ -58,7 +58,8 @@ class Forward:
 
     def __init__(self, model: PreTrainedModel, layout: ModelLayout, probes: StateProbes, shape: ReplayShape) -> None:
         self._model, self._probes, self._shape = model, probes, shape
-        self._accepts = frozenset(inspect.signature(model.forward).parameters)
+        # of the class: whoever wraps the forward of an instance may hide what it takes
+        self._accepts = frozenset(inspect.signature(type(model).forward).parameters)
         own_head = not model.config.is_encoder_decoder and "logits_to_keep" in self._accepts
         self._head = HeadReplay(layout.head) if own_head and layout.head is not None else None
         self._cut = own_head

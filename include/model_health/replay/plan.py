@@ -71,11 +71,6 @@ class Padded:
         """W."""
         return int(self.ids.shape[1])
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no padding."""
-        return all(length == self.width for length in self.lengths)
-
 
 def batches(items: Sequence[ReplayItem], batch_size: int) -> Iterator[tuple[int, ...]]:
     """Places of items that go through the model together, longest first, of similar length.
