@@ -66,8 +66,8 @@ def test_non_finite_values_are_told_apart(planted: tuple[float, ...], marks: tup
     x = draw(2, 9)
     for place, value in enumerate(planted):
         x[1, place] = value
-    assert non_finite(x).tolist() == [[False, False], list(marks)]
     statistics = hidden_statistics(x)
+    assert non_finite(x, statistics).tolist() == [[False, False], list(marks)]
     assert torch.isfinite(statistics[0]).all()
     assert torch.isfinite(statistics[1]).all().item() is (not planted)
 

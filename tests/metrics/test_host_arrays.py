@@ -62,8 +62,8 @@ def test_the_pass_over_a_prompt_is_one_step() -> None:
 def records_of(z: torch.Tensor, tokens: torch.Tensor, k: int, mass_k: int) -> Any:
     """Records of steps of logits z [T, B, V] and the tokens [T, B] chosen by them."""
     return SimpleNamespace(
-        logits=[logit_statistics(step, max(k, mass_k)) for step in z],
-        chosen_logits=[step.gather(-1, one[:, None])[:, 0] for step, one in zip(z, tokens, strict=True)],
+        logits=[logit_statistics(step[None], max(k, mass_k)) for step in z],
+        chosen_logits=[step.gather(-1, one[:, None]).T for step, one in zip(z, tokens, strict=True)],
         switches=SimpleNamespace(topk=k, mass_k=mass_k),
     )
 

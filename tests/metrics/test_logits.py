@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_health.metrics.logits import LogitStatistics, blocked_topk, logit_statistics
+from model_health.metrics.scratch import Scratch
 
 INF, NAN = math.inf, math.nan
 
@@ -141,13 +142,22 @@ def test_a_row_of_nan_is_never_the_most_certain_one() -> None:
     assert torch.isnan(statistics.entropy_bits).item() is True
 
 
-def test_stacked_steps_keep_their_values() -> None:
-    steps = [logit_statistics(rows(seed, 400), 10) for seed in range(3)]
-    table = LogitStatistics.stack(steps)
-    for index, step in enumerate(steps):
+def test_steps_reduced_together_keep_their_values_wherever_blocks_end() -> None:
+    z = torch.stack([rows(seed, 5000) for seed in range(3)])
+    table = LogitStatistics.join([logit_statistics(z[:2], 10), logit_statistics(z[2:], 10)])
+    for index, step in enumerate(logit_statistics(one, 10) for one in z):
         assert torch.equal(table.entropy_bits[index], step.entropy_bits)
         assert torch.equal(table.topk_token_ids[index], step.topk_token_ids)
         assert torch.equal(table.nan[index], step.nan)
+
+
+def test_what_was_reduced_does_not_change_when_its_working_memory_is_used_again() -> None:
+    scratch = Scratch()
+    first = logit_statistics(rows(0, 5000), 10, scratch)
+    before = [first.topk_probs.clone(), first.topk_logits.clone(), first.expected_gap.clone()]
+    logit_statistics(rows(1, 5000), 10, scratch)
+    for now, then in zip((first.topk_probs, first.topk_logits, first.expected_gap), before, strict=True):
+        assert torch.equal(now, then)
 
 
 @given(

@@ -60,7 +60,8 @@ def assemble(recorder: HealthRecorder, probe_seconds: float = 0.0) -> BatchTelem
     generated = records.sequences[:, records.given :].cpu().numpy().astype(np.int64)
     tokens = generated.shape[1]
     # where transformers looks for the end a step late, it runs one pass more and takes its token back
-    if not 0 < tokens <= steps <= tokens + 1 or (switches.logits and len(records.chosen_logits) != steps):
+    judged = sum(len(block) for block in records.chosen_logits)
+    if not 0 < tokens <= steps <= tokens + 1 or (switches.logits and judged != steps):
         raise CaptureError(f"{steps} forward passes do not match {tokens} generated tokens", hint="report this")
     prompt_ids, real = start.prompt_ids.cpu().numpy(), start.prompt_mask.cpu().numpy()
     encoder_layout = start.layout.encoder

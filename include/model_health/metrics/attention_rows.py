@@ -10,24 +10,28 @@ from __future__ import annotations
 import torch
 
 from model_health.capture.events import AttentionCall
+from model_health.metrics.scratch import Scratch
 
 MASKED = -3.0e38
 """Finite score of a masked key: exp gives 0, and 0 * MASKED is 0."""
 
 
-def scores(call: AttentionCall, query: torch.Tensor, keys: int) -> torch.Tensor:
+def scores(call: AttentionCall, query: torch.Tensor, keys: int, scratch: Scratch | None = None) -> torch.Tensor:
     """Scaled, soft-capped scores of query rows [B, Hq, N, D] against the first `keys` keys -> [B, Hq, N, S] float32.
 
-    Grouped-query heads share a key head: query head h reads key head h // (Hq / Hk). No bias, no mask.
+    Grouped-query heads share a key head: query head h reads key head h // (Hq / Hk). No bias, no mask. The result lies
+    in `scratch`, if one is given.
     """
     batch, heads, rows, width = query.shape
     key_heads = call.key.shape[1]
     # in float32, as the fused kernels accumulate: float16 scores overflow, bfloat16 ones are off by a tenth at 30
-    grouped = (query.float() * call.scaling).reshape(batch, key_heads, heads // key_heads * rows, width)
-    product = grouped @ call.key[:, :, :keys].float().transpose(2, 3)
-    s = product.reshape(batch, heads, rows, keys)
+    grouped = query.float().reshape(batch * key_heads, heads // key_heads * rows, width)
+    key = call.key[:, :, :keys].float().reshape(batch * key_heads, keys, width)
+    out = (scratch or Scratch()).take("scores", (*grouped.shape[:2], keys), query.device)
+    out.baddbmm_(grouped, key.transpose(1, 2), beta=0, alpha=call.scaling)
+    s = out.view(batch, heads, rows, keys)
     if call.softcap is not None:
-        s = torch.tanh(s / call.softcap) * call.softcap
+        s = s.div_(call.softcap).tanh_().mul_(call.softcap)
     return s
 
 
@@ -41,14 +45,18 @@ def apply_mask(s: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return s.add_(mask.float()).clamp_min_(MASKED)
 
 
-def softmax_rows(s: torch.Tensor, sinks: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def softmax_rows(
+    s: torch.Tensor, sinks: torch.Tensor | None, scratch: Scratch | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Weights, entropy in nats and largest weight of score rows [B, Hq, N, S] -> [B, Hq, N, S], [B, Hq, N], [B, Hq, N].
 
     H = -sum p log p = lse * sum p - sum p s. With attention sinks (a learned extra logit per head, [Hq]) the weights of
-    the real keys sum to less than 1, and the entropy is over the real keys, as the model sees them.
+    the real keys sum to less than 1, and the entropy is over the real keys, as the model sees them. Without sinks the
+    weights lie in `scratch`, if one is given.
     """
     if sinks is None:
-        p = torch.softmax(s, dim=-1)
+        p = (scratch or Scratch()).take("weights", tuple(s.shape), s.device)
+        torch.softmax(s, dim=-1, out=p)
         largest = p.amax(-1)
         lse = s.amax(-1) - largest.log()
         entropy = lse - torch.linalg.vecdot(p, s)

@@ -51,8 +51,8 @@ def pass_block(records: Records) -> HiddenBlock | None:
 
 def logit_cutter(records: Records) -> Callable[[int, slice], LogitSeries]:
     """Host arrays of every step's distribution, and a function that cuts one row's first steps out of them."""
-    steps = LogitStatistics.stack(records.logits)
-    chosen = torch.stack(records.chosen_logits)
+    steps = LogitStatistics.join(records.logits)
+    chosen = torch.cat(records.chosen_logits)
     surprisal, entropy, probs = (host(x) for x in (steps.surprisal_bits(chosen), steps.entropy_bits, steps.topk_probs))
     ids, nan, inf = (x.cpu().numpy() for x in (steps.topk_token_ids, steps.nan, steps.inf))
     k, mass_k = records.switches.topk, records.switches.mass_k

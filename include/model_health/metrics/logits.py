@@ -9,7 +9,8 @@ Everything is relative to z1, so that a constant added to all logits changes not
 purpose has p = 0 and adds 0. NaN, +inf or a row of nothing but -inf is marked and makes the statistics NaN here, which
 the report turns into null with the reason: never into a number.
 
-A decode step pays for what needs its whole vocabulary; the rest is derived once, from all steps together.
+A decode step pays for what needs its whole vocabulary; the rest is derived once, from all steps together. Two passes
+over working memory that is used again cost a third of the same with fresh tensors.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from dataclasses import dataclass
 
 import torch
 
+from model_health.metrics.scratch import Scratch
+
 _LN2 = math.log(2.0)
-_BLOCK = 256
-"""Width of the blocks that the top-k looks at first; 256 was the quickest of 64 to 1,024 for 50k-token vocabularies."""
+_BLOCK = 64
+"""Width of the blocks that the top-k looks at first; 64 was the quickest of 32 to 512 for 32k to 50k tokens."""
 _FLOOR = -3.0e38
 """Finite stand-in for -inf: 0 * _FLOOR is 0 where 0 * -inf would be NaN."""
 
@@ -40,13 +43,13 @@ class LogitStatistics:
     expected_gap: torch.Tensor
 
     @classmethod
-    def stack(cls, steps: Sequence[LogitStatistics]) -> LogitStatistics:
-        """Several steps as one, along a new first axis."""
+    def join(cls, blocks: Sequence[LogitStatistics]) -> LogitStatistics:
+        """Blocks of steps as one, along their first axis."""
         return cls(
-            torch.stack([step.topk_logits for step in steps]),
-            torch.stack([step.topk_token_ids for step in steps]),
-            torch.stack([step.topk_probs for step in steps]),
-            torch.stack([step.expected_gap for step in steps]),
+            torch.cat([block.topk_logits for block in blocks]),
+            torch.cat([block.topk_token_ids for block in blocks]),
+            torch.cat([block.topk_probs for block in blocks]),
+            torch.cat([block.expected_gap for block in blocks]),
         )
 
     @property
@@ -87,21 +90,25 @@ def blocked_topk(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tens
     head = values[..., : blocks * _BLOCK].reshape(*lead, blocks, _BLOCK)
     chosen = head.amax(-1).topk(k, dim=-1).indices
     picked = head.gather(-2, chosen[..., None].expand(*lead, k, _BLOCK)).reshape(*lead, k * _BLOCK)
-    offsets = torch.arange(_BLOCK, device=values.device)
-    index = (chosen[..., None] * _BLOCK + offsets).reshape(*lead, k * _BLOCK)
-    if blocks * _BLOCK < n:
-        rest = torch.arange(blocks * _BLOCK, n, device=values.device)
+    if blocks * _BLOCK < n:  # what is left over is one more block, a short one
         picked = torch.cat((picked, values[..., blocks * _BLOCK :]), dim=-1)
-        index = torch.cat((index, rest.expand(*lead, rest.shape[0])), dim=-1)
+        chosen = torch.nn.functional.pad(chosen, (0, 1), value=blocks)
     best = picked.topk(k, dim=-1)
-    return best.values, index.gather(-1, best.indices)
+    index = chosen.gather(-1, best.indices // _BLOCK) * _BLOCK + best.indices % _BLOCK
+    return best.values, index
 
 
-def logit_statistics(logits: torch.Tensor, k: int) -> LogitStatistics:
-    """Statistics of raw logits [B, V]; `k` entries (at least 2, at most V) are kept for mass, margin and top tokens."""
+def logit_statistics(logits: torch.Tensor, k: int, scratch: Scratch | None = None) -> LogitStatistics:
+    """Statistics of raw logits [..., V]; `k` entries (at least 2, at most V) are kept for mass, margin and top tokens.
+
+    With `scratch` the two intermediate tensors of the logits' size are taken from there.
+    """
+    scratch = scratch or Scratch()
     z = logits.float()
     top, ids = blocked_topk(z, max(k, 2))
-    gaps = (z - top[:, :1]).clamp_min_(_FLOOR)  # NaN and +inf become NaN; a row of -inf too (-inf - -inf)
-    p = torch.softmax(gaps, dim=-1)
+    gaps = scratch.take("gaps", tuple(z.shape), z.device)
+    torch.sub(z, top[..., :1], out=gaps).clamp_min_(_FLOOR)  # NaN and +inf become NaN; a row of -inf too (-inf - -inf)
+    p = scratch.take("probabilities", tuple(z.shape), z.device)
+    torch.softmax(gaps, dim=-1, out=p)
     probs = p.gather(-1, ids)
     return LogitStatistics(top, ids, probs, p.mul_(gaps).sum(-1))

@@ -39,7 +39,7 @@ class StackPass:
         mask = None if self.all_real else on(state.device, self.real)
         table = hidden_statistics(state)
         self.statistics.append(on(home, masked_mean(table, mask)))
-        marks = non_finite(state)
+        marks = non_finite(state, table)
         self.bad.append(on(home, (marks if mask is None else marks & mask[..., None]).any(1)))
         if projection is not None:
             # projected first: the mean commutes, and masking [B, S, D] copies less than masking [B, S, H]

@@ -26,13 +26,16 @@ from model_health.metrics.attention_decode import DecodeRows
 from model_health.metrics.attention_prompt import PromptAttention, PromptAttentionOptions, prompt_attention
 from model_health.metrics.clock import StepClock
 from model_health.metrics.hidden import compact, hidden_statistics, lag_cosines, non_finite, on, projection
-from model_health.metrics.logits import LogitStatistics, logit_statistics
+from model_health.metrics.logit_steps import LogitSteps
+from model_health.metrics.logits import LogitStatistics
 from model_health.metrics.prompt_pass import PromptSurprisal, StackPass, prompt_surprisal
+from model_health.metrics.scratch import Scratch
 from model_health.metrics.telemetry import MAX_LAG
 
-_BLOCK_STEPS = 16
+_BLOCK_STEPS = 32
 _BLOCK_ELEMENTS = 1 << 21
-"""A block ends after 16 steps, or when one layer's scores (steps x batch x heads x keys) reach 8 MB."""
+"""A block ends after 32 steps, or when one layer's scores (steps x batch x heads x keys), or the states of all layers
+(steps x layers x batch x width), reach 8 MB in float32."""
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Records:
     switches: MeasureSwitches
     prompt_pass: StackPass
     logits: list[LogitStatistics] = field(default_factory=list)
+    """Blocks of steps, [N, B, ...] each, and the raw logits of the tokens chosen after them, [N, B]."""
     chosen_logits: list[torch.Tensor] = field(default_factory=list)
     hidden: list[HiddenBlock] = field(default_factory=list)
     final: list[HiddenBlock] = field(default_factory=list)
@@ -83,12 +87,13 @@ class HealthRecorder:
         self._records: Records | None = None
         self._step = -1
         self._appended = 0
-        self._current: list[torch.Tensor] = []
         self._states: list[torch.Tensor] = []
+        """Newest block outputs [B, H] of the steps of this block, step by step and layer by layer."""
         self._finals: list[torch.Tensor] = []
         self._recent: torch.Tensor | None = None
         self._projection: torch.Tensor | None = None
-        self._previous: torch.Tensor | None = None
+        self._logit_steps = LogitSteps(max(switches.mass_k, switches.topk))
+        self._scratch = Scratch()
         self._block_steps = _BLOCK_STEPS
 
     @staticmethod
@@ -129,13 +134,13 @@ class HealthRecorder:
     def forward_started(self, step: int, input_ids: torch.Tensor) -> None:
         """Settle the logit of the token that this step reads: the step before chose it."""
         self._step = step
-        self._current.clear()
         start = self._now.start
         if step == 0:
             # a causal model may read tokens of its own behind the prompt, and behind what it generates
             self._appended = 0 if start.is_encoder_decoder else input_ids.shape[1] - start.prompt_ids.shape[1]
             self._now.given = input_ids.shape[1] - self._appended
-        self._note_chosen(input_ids[:, input_ids.shape[1] - 1 - self._appended])
+        newest = input_ids.shape[1] - 1 - self._appended
+        self._logit_steps.choose(input_ids[:, newest : newest + 1])
 
     def hidden_state(self, stack: StackName, layer: int, state: torch.Tensor) -> None:
         """Reduce a block output of the prompt at once; keep the newest token's of a decode step for its block."""
@@ -144,7 +149,7 @@ class HealthRecorder:
         if self._reads_prompt(stack):
             self._now.prompt_pass.add(state, self._sketcher(state))
         elif self.switches.hidden:
-            self._current.append(on(self._home, compact(state[:, -1])))
+            self._states.append(on(self._home, compact(state[:, -1])))
 
     def hidden_refused(self, stack: StackName, reason: str) -> None:
         """Drop what was read of this stack's blocks: which of it is right cannot be known."""
@@ -152,7 +157,6 @@ class HealthRecorder:
         if self._reads_prompt(stack):
             self._now.prompt_pass.drop()
         if stack is StackName.DECODER:
-            self._current.clear()
             self._states.clear()
             self._now.hidden.clear()
 
@@ -195,17 +199,13 @@ class HealthRecorder:
         """Reduce the step's next-token distribution."""
         records = self._now
         if self.switches.logits:
-            records.logits.append(logit_statistics(logits, max(self.switches.mass_k, self.switches.topk)))
-            self._previous = compact(logits)
+            self._logit_steps.add(logits)
         if step == 0 and records.prompt_surprisal is not None:
             records.head_disagreement = records.prompt_surprisal.disagreement(logits)
 
     def forward_ended(self, step: int) -> None:
         """Close the step, and reduce the block if it is full."""
         self.clock.tick()
-        if self._current:
-            self._states.append(torch.stack(self._current))
-            self._current.clear()
         self._now.steps = step + 1
         if len(self._finals) >= self._block_steps:
             self._flush()
@@ -213,8 +213,9 @@ class HealthRecorder:
     def generation_ended(self, sequences: torch.Tensor, result: Any) -> None:
         """Settle the last token and reduce what waits."""
         records = self._now
-        self._note_chosen(sequences[:, -1])
-        self._previous = None
+        self._logit_steps.choose(sequences[:, -1:])
+        self._logit_steps.flush()
+        records.logits, records.chosen_logits = self._logit_steps.blocks, self._logit_steps.chosen
         self._flush()
         self.clock.stop()
         records.sequences = sequences
@@ -228,12 +229,6 @@ class HealthRecorder:
             return stack is StackName.ENCODER
         return self._step == 0
 
-    def _note_chosen(self, tokens: torch.Tensor) -> None:
-        if self._previous is not None:
-            chosen = self._previous.gather(-1, tokens.to(self._previous.device)[:, None])[:, 0]
-            self._now.chosen_logits.append(chosen.float())
-            self._previous = None
-
     def _sketcher(self, state: torch.Tensor) -> torch.Tensor | None:
         sketch = self.switches.sketch
         if sketch.dim and self._projection is None:
@@ -242,16 +237,18 @@ class HealthRecorder:
 
     def _reduce(self, states: torch.Tensor, matrix: torch.Tensor | None) -> HiddenBlock:
         sketch = None if matrix is None else states.float() @ matrix
-        return HiddenBlock(hidden_statistics(states), non_finite(states), sketch)
+        statistics = hidden_statistics(states)
+        return HiddenBlock(statistics, non_finite(states, statistics), sketch)
 
     def _flush(self) -> None:
         records = self._now
         if self._states:
-            states = torch.stack(self._states)
+            states = self._gather("states", self._states)
+            states = states.unflatten(0, (-1, len(records.start.layout.decoder.layers)))
             records.hidden.append(self._reduce(states, self._sketcher(states)))
             self._states.clear()
         if self._finals:
-            finals = torch.stack(self._finals)
+            finals = self._gather("finals", self._finals)
             records.final.append(self._reduce(finals[:, None], None))
             if self.switches.lag_similarity:
                 recent = finals[:0] if self._recent is None else self._recent
@@ -259,3 +256,10 @@ class HealthRecorder:
                 self._recent = torch.cat((recent, finals))[-MAX_LAG:]
             self._finals.clear()
         records.rows.flush()
+
+    def _gather(self, name: str, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Equal tensors one after another along a new first axis, in working memory."""
+        first = parts[0]
+        if first.dtype is not torch.float32:
+            return torch.stack(parts)
+        return torch.stack(parts, out=self._scratch.take(name, (len(parts), *first.shape), first.device))
