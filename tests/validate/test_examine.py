@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from model_health.metrics.telemetry import PromptTelemetry
 from model_health.report.serialise import to_gzip, to_json
 from model_health.validate import gx_check
 from model_health.validate.examine import examine_manifest, examine_source
+from model_health.validate.frames import Frames
 from model_health.validate.made_up import made_up_report
 from model_health.validate.result import MAX_EXAMPLES
 from support.manifests import make_manifest
@@ -195,3 +198,24 @@ def test_great_expectations_keeps_quiet_and_stays_as_it_was(
 def test_the_benchmark_s_reports_are_valid() -> None:
     found = examine_source(to_json(made_up_report(steps=4, layers=3, seed=1)), "made up", THRESHOLDS, NOW)
     assert found.result.failures == ()
+
+
+def test_remembering_configurations_changes_no_answer_and_ends_with_the_validation(
+    whole_frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from great_expectations.expectations.expectation import Expectation
+
+    before = Expectation.configuration
+    spoiled = replace(whole_frames, by_name={name: frame.copy() for name, frame in whole_frames.by_name.items()})
+    spoiled.by_name["steps"].loc[1, "entropy_bits"] = -1.0
+    quick = gx_check.check_frames(spoiled)
+    assert Expectation.configuration is before
+    monkeypatch.setattr(gx_check, "_configurations_remembered", nullcontext)
+    slow = gx_check.check_frames(spoiled)
+    assert [outcome.rule.name for outcome in quick if not outcome.success]
+    for one, other in zip(quick, slow, strict=True):
+        assert one == other
+        assert one.rows.tolist() == other.rows.tolist()
+        assert one.result is not None
+        assert other.result is not None
+        assert one.result.to_json_dict() == other.result.to_json_dict()

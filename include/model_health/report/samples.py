@@ -6,7 +6,6 @@ Labels take few values (model, suite, group, flag, stage); the prompt and the ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -50,6 +49,11 @@ class Sample:
         return catalogue()[self.metric].prometheus_name
 
 
+def measurements_of_report(trace: Trace) -> dict[str, Measurement]:
+    """The value of each prompt metric of the catalogue, or why there is none, in its order."""
+    return {metric.name: PROMPT_METRICS[metric.name](trace) for metric in catalogue().of_scope("prompt")}
+
+
 def samples_of_report(trace: Trace) -> list[Sample]:
     """One sample per prompt metric of the catalogue, in its order."""
     ours = trace.model_health
@@ -58,14 +62,11 @@ def samples_of_report(trace: Trace) -> list[Sample]:
         labels["suite"] = ours.suite.name
     if ours.group is not None:
         labels["group"] = ours.group
-    samples = []
-    for metric in catalogue().of_scope("prompt"):
-        measure: Callable[[Trace], Measurement] = PROMPT_METRICS[metric.name]
-        value, reason = measure(trace)
-        samples.append(
-            Sample(metric.name, value, reason, trace.created_at_utc, dict(labels), ours.prompt_id or trace.trace_id)
-        )
-    return samples
+    prompt_id = ours.prompt_id or trace.trace_id
+    return [
+        Sample(name, value, reason, trace.created_at_utc, dict(labels), prompt_id)
+        for name, (value, reason) in measurements_of_report(trace).items()
+    ]
 
 
 def samples_of_manifest(manifest: Manifest) -> list[Sample]:

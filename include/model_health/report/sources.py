@@ -6,8 +6,6 @@ names it: missing, truncated, not JSON, not UTF-8, too large once unpacked, nest
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import sqlite3
 import zlib
@@ -139,15 +137,33 @@ def unpack(data: bytes, label: str, limit: int = LIMIT_BYTES) -> bytes:
             raise _too_large(label, limit)
         return data
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            text = file.read(limit + 1)
+        text = _gunzip(data, limit + 1)
     except EOFError as error:
         raise ReportError("is a gzip file that is cut off", subject=label) from error
-    except (OSError, zlib.error) as error:
+    except zlib.error as error:
         raise ReportError(f"is a damaged gzip file: {error}", subject=label) from error
     if len(text) > limit:
         raise _too_large(label, limit)
     return text
+
+
+def _gunzip(data: bytes, most: int) -> bytes:
+    """The first `most` bytes of what was compressed, in one piece: `gzip.GzipFile` takes them in small ones.
+
+    Raises:
+        EOFError: the file ends too early.
+        zlib.error: it is damaged.
+    """
+    parts: list[bytes] = []
+    left, rest = most, data
+    while rest and left:
+        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: a gzip header and checksum
+        parts.append(member.decompress(rest, left))
+        left -= len(parts[-1])
+        if left and not member.eof:
+            raise EOFError
+        rest = member.unused_data.lstrip(b"\0")  # a file may hold several members, and be padded
+    return b"".join(parts)
 
 
 def _too_large(label: str, limit: int) -> ReportError:

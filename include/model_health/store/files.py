@@ -81,7 +81,8 @@ class LocalFiles:
         target = self._inside(path, "read")
         try:
             with target.open("rb") as file:
-                data = file.read(limit + 1)
+                # Not `limit + 1`: Python would first reserve so much memory for each small file.
+                data = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
         except OSError as err:
             raise store_error(err, self.uri(path), "read") from err
         if len(data) > limit:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -85,17 +86,25 @@ def _entry(trace: Trace, uri: str, digest: str) -> PromptEntry:
     )
 
 
-def validate_once(store: ReportStore, run: RunFolder) -> float:
-    """Seconds that one validation took, reading included. Raises RuntimeError if the made-up run is not valid."""
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Cost:
+    """Seconds that one validation took: of this process's CPU, and on the clock (more where others are busy)."""
+
+    cpu: float
+    wall: float
+
+
+def validate_once(store: ReportStore, run: RunFolder) -> Cost:
+    """What one validation costs, reading included. Raises RuntimeError if the made-up run is not valid."""
+    began, began_cpu = time.perf_counter(), time.process_time()
     facts = run_facts(store, run, None)
     found = examine(
         reports_of(store, run, facts.manifest), Thresholds(), datetime.now(UTC), facts=facts, run_key=run.key
     )
-    seconds = time.perf_counter() - began
+    cost = Cost(time.process_time() - began_cpu, time.perf_counter() - began)
     if not found.result.valid:
         raise RuntimeError(f"the made-up run is invalid: {found.result.reason}")
-    return seconds
+    return cost
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,15 +123,36 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         size = {"reports": chosen.reports, "steps": chosen.steps, "layers": chosen.layers}
         store, run, stored = store_run(Path(folder), **size)
-        seconds = [validate_once(store, run) for _ in range(chosen.repeats)]
+        costs = [validate_once(store, run) for _ in range(chosen.repeats)]
     say(
         f"{chosen.reports} reports of {chosen.steps} steps and {chosen.layers} layers, {stored / 2**20:.1f} MiB\n"
-        f"validation: median {statistics.median(seconds):.2f} s of {chosen.repeats}"
-        f" (from {min(seconds):.2f} to {max(seconds):.2f} s), after an import of {imported:.2f} s\n"
+        f"validation, CPU:  {_spread([cost.cpu for cost in costs])}\n"
+        f"validation, wall: {_spread([cost.wall for cost in costs])}, after an import of {imported:.2f} s\n"
         f"versions: Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in PACKAGES)}\n"
-        f"machine: {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs\n"
+        f"machine: {platform.system()} {platform.machine()}, {_cpu()}, {os.cpu_count()} CPUs, {_memory()},"
+        f" load {os.getloadavg()[0]:.1f}\n"
+        f"date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n"
     )
     return 0
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    low, high = min(seconds), max(seconds)
+    return f"median {statistics.median(seconds):.2f} s of {len(seconds)} (from {low:.2f} to {high:.2f} s)"
+
+
+def _cpu() -> str:
+    """What the processor calls itself, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or "unknown processor"
+
+
+def _memory() -> str:
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
 
 
 if __name__ == "__main__":

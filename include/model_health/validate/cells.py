@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter
 
 import numpy as np
@@ -166,7 +166,8 @@ def _layers(
 def _table(summaries: Sequence[object], cells: Sequence[CellColumn]) -> Block:
     """[rows, fields]. NumPy turns None into NaN."""
     take = attrgetter(*(cell.field for cell in cells))
-    return np.array([take(summary) for summary in summaries], dtype=np.float64).reshape(len(summaries), len(cells))
+    flat = list(chain.from_iterable(map(take, summaries)))
+    return np.array(flat, dtype=np.float64).reshape(len(summaries), len(cells))
 
 
 def _explained(

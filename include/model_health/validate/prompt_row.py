@@ -14,7 +14,7 @@ from model_health.config.flags import ALL_FLAGS, Flag
 from model_health.config.thresholds import Thresholds
 from model_health.report.manifest import Manifest, PromptEntry
 from model_health.report.nulls import Reasons, gaps_in
-from model_health.report.samples import samples_of_report
+from model_health.report.samples import measurements_of_report
 from model_health.report.trace import Trace
 from model_health.validate.columns import LARGEST, RESTATED, RESTATED_FLAGS, SMALLEST, list_columns
 from model_health.validate.reading import Found
@@ -38,7 +38,7 @@ def prompt_row(found: Found, manifest: Manifest | None, thresholds: Thresholds) 
     }
     if found.trace is not None:
         try:
-            row |= {sample.metric: sample.value for sample in samples_of_report(found.trace)}
+            row |= {name: value for name, (value, _) in measurements_of_report(found.trace).items()}
         except OverflowError:
             row["problem"] = TOO_LARGE
             return row
