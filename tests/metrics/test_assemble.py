@@ -15,7 +15,7 @@ from model_health.metrics.assemble import assemble
 from model_health.metrics.recorder import HealthRecorder
 from model_health.metrics.recording import Recording, record
 from support.models import build
-from support.recordings import FULL, prompts, report_of, watch
+from support.recordings import FULL, prompts, report_of, unexplained, watch
 
 NEW = 6
 
@@ -62,7 +62,7 @@ def test_attention_that_is_rebuilt_wrongly_is_never_a_number(
         assert [series.layer for series in one.attention] == [0, 2, 3]
         assert one.prompt is not None
         assert [layer.layer for layer in one.prompt.layers] == [0, 2, 3]
-        gaps = {(gap.part, gap.layer): gap.reason for gap in one.not_measured}
+        gaps = {(gap.part, gap.layer): gap.reason for gap in unexplained(one)}
         assert set(gaps) == {("attention", 1), ("prompt_attention", 1)}
         assert all("miss the backend's output" in reason for reason in gaps.values())
         trace = report_of(one)

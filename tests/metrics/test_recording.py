@@ -16,7 +16,7 @@ from model_health.errors import CaptureError
 from model_health.metrics.recording import record
 from model_health.metrics.telemetry import MAX_LAG, BatchTelemetry, PromptTelemetry
 from support.models import build, byte_tokenizer
-from support.recordings import FULL, findings_of, prompts, report_of, watch
+from support.recordings import FULL, findings_of, prompts, report_of, unexplained, watch
 
 NEW = 12
 
@@ -240,7 +240,7 @@ def test_small_models_and_small_prompts_are_measured_whole(edge: str) -> None:
         assert one.prompt is not None
         assert one.logits is not None
         both = facts.is_encoder_decoder
-        assert one.not_measured == () or both
+        assert unexplained(one) == [] or both
         assert len(one.prompt.layer_transformations) == (facts.encoder_layers if both else facts.layers) - 1
         assert len(one.prompt.prompt_surprisals_bits) == (0 if both else length - 1)
         assert one.logits.topk_probs.shape == (NEW, min(5, facts.vocab_size))
@@ -258,7 +258,7 @@ def test_low_precision_models_are_measured_and_agree_with_their_own_kernel(famil
     batch, _ = watch(model.to(dtype), prompts(20, 9))
     whole(batch)
     for one in batch.prompts:
-        assert one.not_measured == ()
+        assert unexplained(one) == []
         assert len(one.attention) == 4
 
 
@@ -271,7 +271,7 @@ def test_what_is_switched_off_is_named_and_the_rest_is_as_in_full(family: str, p
     part, _ = watch(model, inputs, PRESETS[preset])
     off = {gap.part for gap in part.prompts[0].not_measured if gap.reason.startswith("switched off")}
     expected = {
-        "flags": {"attention", "prompt_analysis"},
+        "flags": {"attention", "prompt_analysis", "router"},
         "standard": {"sparse_attention", "prompt_surprisals"},
         "full": set(),
     }[preset]

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from model_health.capture.routers import NO_ROUTER
 from model_health.config.measure import PRESETS, MeasureSwitches
 from model_health.config.thresholds import Thresholds
 from model_health.metrics.findings import HealthFindings
 from model_health.metrics.flags import health_findings
 from model_health.metrics.recording import record
-from model_health.metrics.telemetry import BatchTelemetry, PromptTelemetry
+from model_health.metrics.telemetry import BatchTelemetry, NotMeasured, PromptTelemetry
 from model_health.report.builder import build_report
 from model_health.report.trace import Trace
 from support.telemetry import decode, make_facts
@@ -39,6 +40,11 @@ def watch(
     with torch.inference_mode(), record(model, switches) as recording:
         result = model.generate(**inputs, **settings)
     return recording.telemetry(), result
+
+
+def unexplained(telemetry: PromptTelemetry) -> list[NotMeasured]:
+    """What was not measured, but for the routers that a dense model does not have."""
+    return [gap for gap in telemetry.not_measured if gap.reason != NO_ROUTER]
 
 
 def findings_of(telemetry: PromptTelemetry) -> HealthFindings:

@@ -24,6 +24,7 @@ from model_health.metrics.telemetry import (
     PromptAnalysis,
     PromptLayer,
     PromptTelemetry,
+    RouterSeries,
     SparseHead,
 )
 from model_health.report.extension import SuiteIdentity
@@ -102,6 +103,24 @@ def make_prompt_analysis(tokens: int, layers: int, heads: int, rng: np.random.Ge
     )
 
 
+def make_router(steps: int, layer: int, rng: np.random.Generator, experts: int = 4) -> RouterSeries:
+    """A router with capacity that chooses two experts a token and dropped one assignment."""
+    return RouterSeries(
+        stack="decoder",
+        layer=layer,
+        module="mlp.router",
+        experts=experts,
+        experts_per_token=2,
+        entropy_bits=(1 + rng.random(steps)).astype(np.float32),
+        recorded=np.ones(steps, dtype=bool),
+        load=rng.integers(0, 9, experts) + np.arange(experts),
+        unread=0,
+        dropped=1,
+        no_load=None,
+        no_drops=None,
+    )
+
+
 def make_telemetry(
     *,
     steps: int = 6,
@@ -152,6 +171,7 @@ def make_telemetry(
         if encoder
         else None,
     )
+    replaced.setdefault("routers", tuple(make_router(steps, i, rng) for i in range(layers)))
     return dataclasses.replace(telemetry, **replaced)
 
 
@@ -248,6 +268,11 @@ def telemetries(draw: st.DrawFn) -> PromptTelemetry:
         ),
         "stopped_by": draw(st.sampled_from(["eos", "length", "other"])),
     }
+    routers = [_spoil_fields(draw, s, rate) for s in base.routers if s.layer in kept]
+    if draw(st.booleans()):
+        silent = {"load": None, "dropped": None, "no_load": "made up", "no_drops": "made up"}
+        routers = [dataclasses.replace(series, **silent) for series in routers]
+    changes["routers"] = tuple(routers)
     for name in ("logits", "hidden", "final_hidden"):
         changes[name] = _spoil_fields(draw, getattr(base, name), rate) if draw(st.booleans()) else None
     if base.prompt is not None:

@@ -22,6 +22,7 @@ class StackName(StrEnum):
 
     DECODER = "decoder"
     ENCODER = "encoder"
+    __hash__ = str.__hash__  # Enum's own is Python code, and these are keys in every probe
 
 
 class AttentionKind(StrEnum):
@@ -29,6 +30,7 @@ class AttentionKind(StrEnum):
 
     SELF = "self"
     CROSS = "cross"
+    __hash__ = str.__hash__
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class AttentionSlot:
     part: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class AttentionCall:
-    """One call of the production attention backend, with what it returned.
+    """One call of the production attention backend, with what it returned. Read only; `frozen` would triple its price.
 
     query [B, Hq, Q, D]; key [B, Hk, S, D] and value [B, Hk, S, Dv] after the cache was updated; mask as the backend got
     it (None, bool or additive [B|1, 1|Hq, Q, S], or a 2-D [B, S] padding mask); position_bias additive [1|B, Hq, Q, S];
@@ -69,6 +71,43 @@ class AttentionCall:
 
 
 @dataclass(frozen=True)
+class RouterPlace:
+    """One router of a mixture of experts: its stack, layer and path within the layer.
+
+    `probabilities` says that it gives probabilities where others give logits. `no_choice` says why its choices cannot
+    be read, `no_drops` why no dropped choices can be counted; None where they can.
+    """
+
+    stack: StackName
+    layer: int
+    path: str
+    probabilities: bool = False
+    no_choice: str | None = None
+    no_drops: str | None = None
+
+
+@dataclass(frozen=True)
+class RouterGap:
+    """Why a layer of experts, or the whole model, has no router that can be read."""
+
+    reason: str
+    stack: StackName | None = None
+    layer: int | None = None
+
+
+@dataclass(frozen=True)
+class RouterCall:
+    """What one router said: logits [B, Q, E] over all experts, or its choices [B, Q, k], or both.
+
+    A choice is the number of an expert; -1 is one that no expert had room for.
+    """
+
+    place: RouterPlace
+    logits: torch.Tensor | None
+    chosen: torch.Tensor | None
+
+
+@dataclass(frozen=True)
 class GenerationStart:
     """The call of `generate` that is about to run.
 
@@ -81,6 +120,9 @@ class GenerationStart:
     eos_token_ids: tuple[int, ...]
     max_new_tokens: int
     is_encoder_decoder: bool
+    routers: tuple[RouterPlace, ...] = ()
+    """Routers that will be watched, in the order of their layers; `router_gaps` says where there are none."""
+    router_gaps: tuple[RouterGap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +132,7 @@ class Wants:
     hidden: bool = True
     attention: bool = True
     prompt_logits: bool = True
+    router: bool = False
 
 
 class Observer(Protocol):
@@ -121,6 +164,12 @@ class Observer(Protocol):
 
     def attention(self, call: AttentionCall) -> None:
         """One attention module has run."""
+
+    def router(self, call: RouterCall) -> None:
+        """A router has chosen experts."""
+
+    def router_refused(self, place: RouterPlace, reason: str) -> None:
+        """A router has run, and what it said cannot be told by tokens; no `router` of it is meant."""
 
     def prompt_head(self, apply: ApplyHead) -> None:
         """The prefill of a causal model is over, and its logits can be made at any position until this returns."""

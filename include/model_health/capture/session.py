@@ -24,6 +24,8 @@ from model_health.capture.compiled import runs_eagerly, without_compiler
 from model_health.capture.events import GenerationStart, Observer, StackName
 from model_health.capture.head import HeadReplay
 from model_health.capture.layout import ModelLayout, StackLayout, find_layout
+from model_health.capture.router_probes import RouterProbes
+from model_health.capture.routers import find_routers
 from model_health.capture.states import block_state
 from model_health.capture.supported import check_generation, eos_tokens, prompt_of, token_limit
 from model_health.errors import CaptureError, ModelHealthError
@@ -56,10 +58,12 @@ class Capture:
         self._replaying = False
         self._pass = Pass()
         self._latest: dict[StackName, tuple[int, torch.Tensor]] = {}
+        """The newest block output of each stack in this pass, and the block's number."""
         both = bool(model.config.is_encoder_decoder)
         watches_head = observer.wants.prompt_logits and not both and self.layout.head is not None
         self._head = HeadReplay(self.layout.head) if watches_head and self.layout.head else None
         self._attention = AttentionProbes(observer, self._pass, self._guard)
+        self._routers, self._router_gaps = find_routers(model, self.layout) if observer.wants.router else ((), ())
 
     def __enter__(self) -> Self:
         try:
@@ -99,6 +103,7 @@ class Capture:
         self._attach_stack(StackName.DECODER, self.layout.decoder)
         if self.layout.encoder is not None:
             self._attach_stack(StackName.ENCODER, self.layout.encoder)
+        RouterProbes(self.observer, self._pass, self._guard).attach(self._routers, self._keep)
 
     def _attach_stack(self, name: StackName, stack: StackLayout) -> None:
         self._keep(stack.module.register_forward_hook(self._guard(self._final_probe(name, stack))))
@@ -185,6 +190,8 @@ class Capture:
                     eos_token_ids=eos_tokens(self.model, arguments),
                     max_new_tokens=token_limit(self.model, arguments, ids.shape[1]),
                     is_encoder_decoder=bool(self.model.config.is_encoder_decoder),
+                    routers=tuple(router.place for router in self._routers),
+                    router_gaps=self._router_gaps,
                 )
             )
             self._pass.shapes[StackName.ENCODER] = (ids.shape[0], ids.shape[1])
@@ -244,14 +251,17 @@ class Capture:
     def _layer_probe(self, stack: StackName, layer: int, layout: StackLayout) -> Callable[..., None]:
         def probe(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             state = block_state(output, layout, *self._pass.shapes[stack])
+            latest = self._latest.get(stack)
+            before = -1 if latest is None else latest[0]
             if isinstance(state, str):
                 self.observer.hidden_refused(stack, state)
-            elif stack in self._latest and self._latest[stack][0] >= layer:
+            elif before >= layer:
                 self.observer.hidden_refused(stack, "its blocks run more than once in a pass")
-            elif stack not in self._latest and layer > 0:
+            elif latest is None and layer > 0:
                 self.observer.hidden_refused(stack, "its first block did not run")
             else:
-                self._skipped(stack, layer)
+                if before + 1 != layer:
+                    self._skipped(stack, layer)
                 self._latest[stack] = (layer, state)
                 self.observer.hidden_state(stack, layer, state)
 

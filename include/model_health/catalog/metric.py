@@ -12,7 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Unit = Literal["bits", "nats", "seconds", "bytes", "tokens", "count", "fraction", "ratio", "tokens_per_second", "none"]
 Scope = Literal["token", "layer", "prompt", "run", "operation"]
-Bound = float | Literal["log2_vocab", "vocab", "ln_keys", "log2_keys", "heads", "layers", "generated_tokens"]
+Bound = (
+    float
+    | Literal[
+        "log2_vocab", "vocab", "ln_keys", "log2_keys", "heads", "layers", "generated_tokens", "experts", "log2_experts"
+    ]
+)
 """A number, or the name of a quantity that is known only with the model or the prompt at hand."""
 
 NAMED_UNITS = frozenset({"bits", "nats", "seconds", "bytes"})

@@ -42,6 +42,8 @@ class MeasureSwitches(ConfigModel):
     prompt_surprisals: StrictBool
     lag_similarity: StrictBool
     """Cosine between final hidden states up to 32 tokens apart, for loops."""
+    router: StrictBool = False
+    """Entropy and choices of each router of a mixture of experts."""
     sparse_threshold: Annotated[StrictFloat, Field(ge=0.0, lt=1.0)] = 0.01
     sparse_cap: Annotated[StrictInt, Field(ge=1, le=10_000)] = 50
     topk: Annotated[StrictInt, Field(ge=1, le=100)] = 5
@@ -66,6 +68,7 @@ _STANDARD = _FLAGS.model_copy(
         "prompt_telemetry": True,
         "basin_scores": True,
         "layer_transformations": True,
+        "router": True,
     }
 )
 _FULL = _STANDARD.model_copy(update={"prompt_attention_sparse": True, "prompt_surprisals": True})
@@ -91,6 +94,7 @@ class MeasureConfig(ConfigModel):
     layer_transformations: StrictBool | None = None
     prompt_surprisals: StrictBool | None = None
     lag_similarity: StrictBool | None = None
+    router: StrictBool | None = None
     sparse_threshold: Annotated[StrictFloat, Field(ge=0.0, lt=1.0)] | None = None
     sparse_cap: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
     topk: Annotated[StrictInt, Field(ge=1, le=100)] | None = None

@@ -16,6 +16,7 @@ from model_health.capture.events import AttentionKind, StackName
 from model_health.errors import CaptureError
 from model_health.metrics.host_arrays import hidden_cutter, host, logit_cutter, pass_block
 from model_health.metrics.host_attention import HostAttention, prompt_layer_cutter, tolerance
+from model_health.metrics.host_router import router_cutter, router_gaps
 from model_health.metrics.recorder import HealthRecorder, Records
 from model_health.metrics.telemetry import (
     MAX_LAG,
@@ -87,8 +88,12 @@ def assemble(recorder: HealthRecorder, probe_seconds: float = 0.0) -> BatchTelem
             ("hidden", switches.hidden),
             ("attention", switches.attention),
             ("lag_similarity", switches.lag_similarity),
+            ("router", switches.router),
         ]
     )
+    routers = router_cutter(start, records.router, tokens)
+    if switches.router:
+        gaps += router_gaps(start, records.router)
     parts = {StackName.DECODER: "hidden", StackName.ENCODER: "encoder.hidden"}
     if switches.hidden:
         gaps += [NotMeasured(parts[stack], reason) for stack, reason in refused.items()]
@@ -138,6 +143,7 @@ def assemble(recorder: HealthRecorder, probe_seconds: float = 0.0) -> BatchTelem
                 prompt=analysis if switches.prompt_telemetry else None,
                 encoder=encoder,
                 not_measured=tuple(gaps),
+                routers=routers(row, length),
                 stopped_by=stopped_by,
             )
         )

@@ -16,6 +16,8 @@ from model_health.capture.events import (
     AttentionKind,
     AttentionSlot,
     GenerationStart,
+    RouterCall,
+    RouterPlace,
     StackName,
     Wants,
 )
@@ -29,6 +31,7 @@ from model_health.metrics.hidden import compact, hidden_statistics, lag_cosines,
 from model_health.metrics.logit_steps import LogitSteps
 from model_health.metrics.logits import LogitStatistics
 from model_health.metrics.prompt_pass import PromptSurprisal, StackPass, prompt_surprisal
+from model_health.metrics.router import RouterRecords
 from model_health.metrics.scratch import Scratch
 from model_health.metrics.telemetry import MAX_LAG
 
@@ -61,6 +64,7 @@ class Records:
     final: list[HiddenBlock] = field(default_factory=list)
     lags: list[torch.Tensor] = field(default_factory=list)
     rows: DecodeRows = field(default_factory=DecodeRows)
+    router: RouterRecords = field(default_factory=RouterRecords)
     prompt_attention: dict[AttentionSlot, PromptAttention] = field(default_factory=dict)
     refused_states: dict[StackName, str] = field(default_factory=dict)
     """Stacks whose block outputs cannot be read, and why."""
@@ -82,6 +86,7 @@ class HealthRecorder:
             hidden=switches.hidden or switches.layer_transformations,
             attention=self._attends(switches),
             prompt_logits=switches.prompt_surprisals,
+            router=switches.router,
         )
         self.clock = StepClock()
         self._records: Records | None = None
@@ -195,6 +200,15 @@ class HealthRecorder:
         """Remember why, should nothing else in the layer be readable attention."""
         self._now.refused_attention[slot] = reason
 
+    def router(self, call: RouterCall) -> None:
+        """Reduce a router's pass over the prompt at once; keep the newest token's of a decode step for its block."""
+        records, reads = self._now, self._reads_prompt(call.place.stack)
+        records.router.add(self._step, call, records.start.prompt_mask, reads_prompt=reads)
+
+    def router_refused(self, place: RouterPlace, reason: str) -> None:
+        """Forget what this router said: whose it was cannot be known."""
+        self._now.router.refuse(place, reason)
+
     def logits(self, step: int, logits: torch.Tensor) -> None:
         """Reduce the step's next-token distribution."""
         records = self._now
@@ -256,6 +270,7 @@ class HealthRecorder:
                 self._recent = torch.cat((recent, finals))[-MAX_LAG:]
             self._finals.clear()
         records.rows.flush()
+        records.router.flush()
 
     def _gather(self, name: str, parts: list[torch.Tensor]) -> torch.Tensor:
         """Equal tensors one after another along a new first axis, in working memory."""

@@ -125,6 +125,31 @@ class EncoderTelemetry:
 
 
 @dataclass(frozen=True)
+class RouterSeries:
+    """One router of a mixture of experts, over the prompt and the generation.
+
+    entropy_bits, recorded: [T] (T = 1 in an encoder); entropy over all experts, at a pass over the prompt the mean over
+    its real tokens; NaN where the logits were not finite, or where `recorded` says that the step was not looked at.
+    load: [E] int64, how often each expert was chosen by real tokens of the prompt and of the generation; `dropped`
+    choices had no room and are not among them, nor `unread` ones, made of logits that were not finite. None has its
+    reason in `no_load` or `no_drops`.
+    """
+
+    stack: str
+    layer: int
+    module: str
+    experts: int
+    experts_per_token: int | None
+    entropy_bits: Float
+    recorded: Bool
+    load: Int | None
+    unread: int
+    dropped: int | None
+    no_load: str | None
+    no_drops: str | None
+
+
+@dataclass(frozen=True)
 class PromptTelemetry:
     """Everything that capture knows of one prompt of one batch.
 
@@ -144,6 +169,7 @@ class PromptTelemetry:
     prompt: PromptAnalysis | None
     encoder: EncoderTelemetry | None
     not_measured: tuple[NotMeasured, ...] = ()
+    routers: tuple[RouterSeries, ...] = ()
     stopped_by: str = "eos"
     """`eos`, `length` (the token limit) or `other` (a stop string or criterion of the user)."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from statistics import fmean
 
+from model_health.report.router import RouterLayer
 from model_health.report.steps import LayerSummary, TimelineStep
 from model_health.report.trace import Trace
 
@@ -18,6 +19,7 @@ Aggregate = Callable[[list[float]], float]
 LOGITS = "timeline.logits_summary"
 HIDDEN = "timeline.layers.hidden_summary"
 ATTENTION = "timeline.layers.attention_summary"
+ROUTERS = "model_health.router.layers"
 BANDS = ("early", "middle", "late")
 
 
@@ -164,6 +166,20 @@ def _unhealthy(trace: Trace) -> Measurement:
     return _given(None if flags is None else float(bool(flags)), trace, "model_health.failing")
 
 
+def _routers(trace: Trace) -> tuple[RouterLayer, ...]:
+    router = trace.model_health.router
+    return (*router.layers, *router.encoder_layers) if router else ()
+
+
+def _router(trace: Trace, *, name: str, how: Aggregate) -> Measurement:
+    values = (getattr(router, name) for router in _routers(trace))
+    return _aggregate(values, how, trace, f"{ROUTERS}.{name}")
+
+
+def _of_routers(trace: Trace, *, name: str) -> Measurement:
+    return _given(getattr(trace.model_health.router, name, None), trace, f"model_health.router.{name}")
+
+
 PROMPT_METRICS: dict[str, Callable[[Trace], Measurement]] = {
     "prompt_tokens": lambda trace: (float(trace.summary.prompt_tokens), None),
     "generated_tokens": lambda trace: (float(trace.summary.generated_tokens), None),
@@ -187,6 +203,13 @@ PROMPT_METRICS: dict[str, Callable[[Trace], Measurement]] = {
     "prompt_surprisal_bits_mean": partial(_prompt_list, name="prompt_surprisals"),
     "layer_transformation_mean": partial(_prompt_list, name="layer_transformations"),
     "basin_score_mean": _basin,
+    "router_entropy_bits_mean": partial(_router, name="entropy_bits_mean", how=fmean),
+    "router_entropy_bits_min": partial(_router, name="entropy_bits_mean", how=min),
+    "expert_load_share_max": partial(_router, name="max_load_share", how=max),
+    "expert_load_cv_mean": partial(_router, name="load_cv", how=fmean),
+    "idle_experts_fraction": partial(_of_routers, name="idle_experts_fraction"),
+    "dropped_assignments_fraction": partial(_of_routers, name="dropped_assignments_fraction"),
+    "router_non_finite_steps": partial(_of_routers, name="non_finite_steps"),
     "nan_detected": partial(_flag, name="nan_detected"),
     "inf_detected": partial(_flag, name="inf_detected"),
     "attention_collapse_detected": partial(_flag, name="attention_collapse_detected"),

@@ -30,6 +30,7 @@ from model_health.report.parts import entry_of
 from model_health.report.prompt import HealthFlags, PromptAnalysis
 from model_health.report.prompts import Note, build_prompt_analysis
 from model_health.report.reasons import Explainer
+from model_health.report.router_build import STACKS, build_router
 from model_health.report.series import finite_or_none, nullable
 from model_health.report.steps import LayerSummary
 from model_health.report.timeline import Decode, build_timeline, clean
@@ -87,7 +88,12 @@ def build_report(
     known = Reasons(said)
     explainer = Explainer(telemetry, findings, known)
     notes += [(gap, explainer.why(gap)) for gap in gaps_in(Trace, parts)]
-    axes = Axes(steps, tuple(range(count)), len(encoder_layers or ()), len(analysis.layers) if analysis else 0)
+    routers = [
+        tuple(dict.fromkeys(series.layer for series in telemetry.routers if series.stack == stack)) for stack in STACKS
+    ]
+    axes = Axes(
+        steps, tuple(range(count)), len(encoder_layers or ()), len(analysis.layers) if analysis else 0, *routers
+    )
     found = compact(Trace, [(gap, reason) for gap, reason in notes if known.find(gap) is None], axes)
     return _assemble(facts, telemetry, parts, (*said, *found))
 
@@ -227,6 +233,7 @@ def _extension(
             "sequence_perplexity": _sequence_perplexity(telemetry),
             "final_hidden_l2_norm": () if final is None else tuple(nullable(final.l2_norm.reshape(-1))),
             "attention_entropy_bits": _attention_bits(telemetry, count),
+            "router": build_router(telemetry),
             "timing": Timing(
                 time_to_first_token_seconds=facts.time_to_first_token_seconds,
                 time_per_output_token_seconds=facts.time_per_output_token_seconds,

@@ -12,19 +12,21 @@ from dataclasses import dataclass
 
 from model_health.report.base import Frozen
 from model_health.report.extension import NotMeasured
-from model_health.report.nulls import Gap, child_models, measured_fields
+from model_health.report.nulls import ROUTER_LAYERS, Gap, child_models, measured_fields
 
 Cell = tuple[int | None, int | None]
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Sizes of a trace: timeline steps, decoder layer indices, encoder layers, prompt-analysis layers."""
+    """Sizes of a trace: timeline steps, decoder layer indices, encoder and prompt layers, layers with routers."""
 
     steps: int
     layers: tuple[int, ...]
     encoder_layers: int = 0
     prompt_layers: int = 0
+    router_layers: tuple[int, ...] = ()
+    router_encoder_layers: tuple[int, ...] = ()
 
     def of(self, part: str) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
         """Steps and layers over which a field path repeats; `(None,)` where it does not."""
@@ -38,6 +40,10 @@ class Axes:
             return once, tuple(range(self.encoder_layers))
         if part.startswith("prompt_analysis.layers"):
             return once, tuple(range(self.prompt_layers))
+        if part.startswith(ROUTER_LAYERS[0]):
+            return steps if part.endswith(".entropy_bits") else once, self.router_layers
+        if part.startswith(ROUTER_LAYERS[1]):
+            return once, self.router_encoder_layers
         if part == "model_health.attention_entropy_bits":
             return once, self.layers
         return once, once

@@ -5,16 +5,18 @@ It states findings, never a verdict: what a prompt tolerates is recorded beside 
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
 from model_health.config.thresholds import Thresholds
 from model_health.metrics.findings import Kind, Place, Witness
 from model_health.report.base import MEASURED, Frozen, LayerSeries, Number, StepSeries
 from model_health.report.performance import PerformanceRecord
+from model_health.report.router import RouterHealth
 
-EXTENSION_VERSION: Final = "1.0.0"
+EXTENSION_VERSION: Final = "1.1.0"
+"""1.1.0 added `router`. A report of 1.0.0 is read as one whose routers were not measured."""
 
 Layout = Literal["blocks", "embedding_first"]
 """What `layers[0]` was in a converted file: the first block, or the embedding output with the last block missing."""
@@ -104,7 +106,7 @@ class HealthExtension(Frozen):
     `non_finite` locates.
     """
 
-    version: Literal["1.0.0"] = EXTENSION_VERSION
+    version: Literal["1.1.0"] = EXTENSION_VERSION
     run_id: str | None = None
     model_name: str | None = None
     suite: SuiteIdentity | None = None
@@ -122,11 +124,24 @@ class HealthExtension(Frozen):
     sequence_perplexity: Number = None
     final_hidden_l2_norm: StepSeries = ()
     attention_entropy_bits: LayerSeries = ()
+    router: Annotated[RouterHealth | None, MEASURED] = None
     timing: Timing = Timing()
     thresholds: ReportThresholds | None = None
     performance: PerformanceRecord | None = None
     not_measured: tuple[NotMeasured, ...] = ()
     converted_from: ConvertedFrom | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_version(cls, content: Any) -> Any:
+        """A 1.0.0 extension knew no routers; everything else in it means the same."""
+        if not isinstance(content, dict) or content.get("version") != "1.0.0":
+            return content
+        said = content.get("not_measured", ())
+        missing = {"part": "model_health.router", "reason": "absent from an extension of version 1.0.0"}
+        if not isinstance(said, (list, tuple)):
+            return content
+        return {**content, "version": EXTENSION_VERSION, "not_measured": [*said, missing]}
 
     @property
     def unhealthy_flags(self) -> tuple[str, ...] | None:

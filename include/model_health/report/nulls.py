@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from model_health.report.base import Axis, Measured
 from model_health.report.extension import NotMeasured
 
+ROUTER_LAYERS = ("model_health.router.layers", "model_health.router.encoder_layers")
+
 
 class Gap(NamedTuple):
     """One null of a measured field: where it is."""
@@ -112,7 +114,7 @@ def _place(
 ) -> tuple[int | None, int | None]:
     if part == "timeline":
         return index, layer
-    if part in ("timeline.layers", "encoder_layers"):
+    if part in ("timeline.layers", "encoder_layers", *ROUTER_LAYERS):
         return step, getattr(item, "layer_index", index)
     if part == "prompt_analysis.layers":
         return step, index

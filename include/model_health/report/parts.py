@@ -24,6 +24,7 @@ SHORT: dict[str, str] = {
     "basin_scores": "prompt_analysis.layers.basin_scores",
     "layer_transformations": "prompt_analysis.layer_transformations",
     "prompt_surprisals": "prompt_analysis.prompt_surprisals",
+    "router": "model_health.router",
     "final_hidden": "model_health.final_hidden_l2_norm",
 }
 ROOTS = ("encoder_layers", "prompt_analysis", "health_flags", "model_health", "summary")

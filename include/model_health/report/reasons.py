@@ -7,6 +7,8 @@ import numpy as np
 from model_health.metrics.findings import HealthFindings
 from model_health.metrics.telemetry import HiddenSeries, PromptTelemetry
 from model_health.report.nulls import Gap, Reasons
+from model_health.report.router_build import PART as ROUTER
+from model_health.report.router_build import why_router
 
 ATTENTION_PARTS = ("timeline.layers.attention_summary", "timeline.layers.cross_attention")
 COUNTS = ("collapsed_head_count", "focused_head_count")
@@ -86,6 +88,8 @@ class Explainer:
 
     def _ours(self, gap: Gap) -> str:
         name = gap.part.removeprefix("model_health.")
+        if gap.part.startswith(ROUTER):
+            return why_router(self._telemetry, gap, self._said.find)
         if name == "attention_entropy_bits":
             keys = self._visible[ATTENTION_PARTS[0]].get(-1 if gap.layer is None else gap.layer)
             if keys is not None:

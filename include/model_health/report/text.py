@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model_health.report.extension import Loop
+from model_health.report.router import RouterHealth
 from model_health.report.samples import samples_of_report
 from model_health.report.steps import TimelineStep
 from model_health.report.trace import Trace
@@ -29,7 +30,10 @@ def render_report(trace: Trace, console: Console) -> None:
         trace: the report.
         console: where to; its width decides the wrapping.
     """
-    console.print(Group(_head(trace), _flags(trace), _steps(trace), _layers(trace), _missing(trace)))
+    parts = [_head(trace), _flags(trace), _steps(trace), _layers(trace)]
+    if trace.model_health.router is not None:
+        parts.append(Text(router_line(trace.model_health.router)))
+    console.print(Group(*parts, _missing(trace)))
 
 
 def visible(text: str) -> str:
@@ -135,6 +139,22 @@ def _layers(trace: Trace) -> RenderableType:
         entropy = bits[index] if index < len(bits) else None
         table.add_row(str(index), _number(norm), _number(peak), _number(entropy), _number(weight), _number(collapsed))
     return table
+
+
+def router_line(router: RouterHealth) -> str:
+    """The routers in one line: how many, how undecided, how evenly they use their experts, what they dropped."""
+    layers = (*router.layers, *router.encoder_layers)
+    entropies = [layer.entropy_bits_mean for layer in layers if layer.entropy_bits_mean is not None]
+    shares = [layer.max_load_share for layer in layers if layer.max_load_share is not None]
+    idle = [layer.idle_experts for layer in layers if layer.idle_experts is not None]
+    dropped = [layer.dropped_assignments for layer in layers if layer.dropped_assignments is not None]
+    said = [f"{len(layers)} with {max((layer.experts for layer in layers), default=0)} experts"]
+    said += [f"entropy {min(entropies):.3g} to {max(entropies):.3g} bits"] if entropies else []
+    said += [f"busiest expert {max(shares):.0%}", f"{sum(idle)} idle experts"] if shares else []
+    said += [f"{sum(dropped)} assignments dropped"] if dropped else []
+    bad = max((layer.non_finite_steps for layer in layers), default=0)
+    said += [f"logits not finite at {bad} steps"] if bad else []
+    return f"routers: {', '.join(said)}"
 
 
 def _missing(trace: Trace) -> RenderableType:

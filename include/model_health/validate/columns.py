@@ -137,6 +137,7 @@ REPORT_TEXTS = (
 
 REPORT_COUNTS = (
     *("layers", "heads", "vocab", "log2_vocab", "log2_keys", "ln_keys"),
+    *("experts", "log2_experts"),
     *("prompt_num_tokens", "prompt_token_ids", "generated_num_tokens", "generated_token_ids", "generated_steps"),
     *("total_steps", "prompt_and_generated", "max_new_tokens", "timeline_steps", "norms", "attention_layers"),
     *("transformations", "layers_less_one", "surprisals", "prompt_less_one", "largest_token_id", "vocab_less_one"),

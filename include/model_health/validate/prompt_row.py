@@ -77,6 +77,8 @@ def _restated(row: Row, entry: PromptEntry | None) -> Row:
 def _facts(trace: Trace) -> Row:
     ours, suite = trace.model_health, trace.model_health.suite
     vocab, keys = ours.vocab_size, _most_keys(trace)
+    routers = (*ours.router.layers, *ours.router.encoder_layers) if ours.router else ()
+    experts = max((router.experts for router in routers), default=None)
     return {
         "trace_id": trace.trace_id,
         "run_id": ours.run_id or "",
@@ -90,6 +92,8 @@ def _facts(trace: Trace) -> Row:
         "log2_vocab": math.log2(vocab) if vocab else None,
         "log2_keys": math.log2(keys),
         "ln_keys": math.log(keys),
+        "experts": experts,
+        "log2_experts": math.log2(experts) if experts else None,
     }
 
 

@@ -289,14 +289,16 @@ def _range_rule(frame: str, column: str, metric: Metric) -> Iterator[Rule]:
 def _list_rules(metric: Metric) -> Iterator[Rule]:
     """A list keeps its bounds where its extremes do."""
     low, high = metric.name + SMALLEST, metric.name + LARGEST
+    exact = metric.kind != "gauge"
+    slack = 0.0 if exact else ROUNDING
     if metric.minimum is not None:
-        least = Between(low, _number(metric.minimum) - ROUNDING, None)
+        least = Between(low, _number(metric.minimum) - slack, None)
         yield Rule(f"reports.{low}.range", "reports", least, _range_says(metric), metric=metric.name)
     if isinstance(metric.maximum, str):
-        up_to = UpTo(high, metric.maximum, tolerance=TOLERANCE)
+        up_to = UpTo(high, metric.maximum, tolerance=0.0 if exact else TOLERANCE)
         yield Rule(f"reports.{high}.range", "reports", up_to, _range_says(metric), metric=metric.name)
     elif metric.maximum is not None:
-        most = Between(high, None, metric.maximum + ROUNDING)
+        most = Between(high, None, metric.maximum + slack)
         yield Rule(f"reports.{high}.range", "reports", most, _range_says(metric), metric=metric.name)
 
 
