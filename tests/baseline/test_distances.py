@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_health.baseline.distances import FAMILIES, distances, item_distances, unpaired
@@ -25,6 +25,7 @@ def test_a_replay_has_no_distance_from_itself() -> None:
 
 
 @given(noise=SIZES, seed=st.integers(2, 1000))
+@settings(max_examples=40, deadline=None)
 def test_all_but_the_divergence_are_symmetric_and_none_is_negative(noise: float, seed: int) -> None:
     one = observation(prompts=1, passages=1)
     other = observation(prompts=1, passages=1, noise=noise, noise_seed=seed)

@@ -78,6 +78,7 @@ def unpaired(old: ReplayObservation, new: ReplayObservation) -> str | None:
         if not (
             np.array_equal(one.token_ids, other.token_ids)
             and np.array_equal(one.context_ids, other.context_ids)
+            and np.array_equal(one.decoder_start, other.decoder_start)
             and np.array_equal(one.sketch_rows, other.sketch_rows)
             and one.sketches.shape == other.sketches.shape
         ):

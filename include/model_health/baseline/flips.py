@@ -74,8 +74,9 @@ def _item(old: ItemObservation, new: ItemObservation, decode: Decode, shown: int
     moved = swing(old, new)
     rows = np.flatnonzero(~np.isnan(moved))
     apart = new.surprisal_bits.astype(np.float64) - old.surprisal_bits.astype(np.float64)
-    text = [*old.context_ids.tolist(), *old.token_ids.tolist()]
-    start = len(old.context_ids)
+    # An encoder-decoder's scored tokens continue what its decoder began with, not what its encoder read.
+    lead = old.decoder_start.tolist() or old.context_ids.tolist()
+    text, start = [*lead, *old.token_ids.tolist()], len(lead)
     flips = tuple(
         Flip(
             row=int(row),
