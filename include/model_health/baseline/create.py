@@ -80,7 +80,7 @@ def choose_runs(
     if len(wanted) < (len(set(run_ids)) or count):
         hint = f"for instance {reasons[-1]}" if reasons else f"model-health run --model {model} --suite {suite}"
         raise BadInput(
-            f"{len(found)} healthy runs of this suite as it is now, {len(run_ids) or count} are needed",
+            f"{len(found)} healthy runs of this suite as it is now, needed: {len(run_ids) or count}",
             subject=f"{model}/{suite}",
             hint=hint,
         )
@@ -98,14 +98,14 @@ def check_identity(runs: Sequence[AcceptedRun], key: ReplayKey) -> None:
         if identity is None:
             raise BadInput("does not say what it measured", subject=f"run {run.manifest.run_id!r}")
         pairs = {
-            "weights": (identity.weights_digest, key.weights_digest),
-            "tokenizer": (identity.tokenizer_digest, key.tokenizer_digest),
-            "chat template": (identity.chat_template_digest, key.chat_template_digest),
+            "other weights": (identity.weights_digest, key.weights_digest),
+            "another tokenizer": (identity.tokenizer_digest, key.tokenizer_digest),
+            "another chat template": (identity.chat_template_digest, key.chat_template_digest),
         }
         for what, (then, now) in pairs.items():
             if then != now:
                 raise BadInput(
-                    f"had another {what} than the model has now",
+                    f"had {what} than the model has now",
                     subject=f"run {run.manifest.run_id!r}",
                     hint="run the suite again, then make the baseline of that run",
                 )
