@@ -13,8 +13,8 @@ from model_health.errors import StoreError
 from model_health.report.manifest import Manifest, Verdict
 from model_health.report.samples import Sample, samples_of_manifest
 from model_health.sinks.base import PublishContext
+from model_health.sinks.context import context_of
 from model_health.sinks.payload import decode
-from model_health.sinks.publish import context_of
 from model_health.store.index.outbox import OutboxItem
 from support.manifests import make_manifest, make_prompt_entry
 from support.outbox import NOON
@@ -87,6 +87,28 @@ def test_a_check_tells_the_state_and_why(changes: dict[str, Any], status: str) -
 
 def test_an_unhealthy_run_is_critical() -> None:
     assert only(items(sick()), "check").payload["status"] == "critical"
+
+
+@pytest.mark.parametrize(
+    ("before", "first_try", "now", "says"),
+    [
+        ("healthy", "unhealthy", "healthy", "tiny on small: healthy, was unhealthy"),
+        ("unhealthy", "healthy", "unhealthy", "tiny on small: unhealthy, was healthy"),
+        ("healthy", "unhealthy", "unhealthy", None),  # it was told: a second time is no change
+        ("healthy", None, "unhealthy", "tiny on small: unhealthy, was healthy"),
+        (None, "unhealthy", "healthy", "tiny on small: healthy, was unhealthy"),
+    ],
+)
+def test_a_run_that_is_measured_again_corrects_what_its_first_try_told(
+    before: Any, first_try: Any, now: str, says: str | None
+) -> None:
+    manifest = sick() if now == "unhealthy" else make_manifest()
+    told = {} if first_try is None else {"datadog": first_try}
+    samples = samples_of_manifest(manifest)
+    found = run_items(KEY, ["datadog"], samples, context_of(manifest), manifest, before, told)
+    events = [item.payload for item in found if item.kind == "event"]
+    assert [event["title"] for event in events] == ([] if says is None else [says])
+    assert all(event["text"].startswith("The run was measured again") is (first_try is not None) for event in events)
 
 
 @pytest.mark.parametrize("sink", ["local", "prometheus", "textfile"])

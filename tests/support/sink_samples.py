@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from model_health.catalog.loader import catalogue
 from model_health.report.samples import Sample, samples_of_manifest
 from model_health.sinks.base import PublishContext
-from model_health.sinks.publish import context_of
+from model_health.sinks.context import context_of
 from support.manifests import make_manifest
 
 GROUPS = ("facts", "code")

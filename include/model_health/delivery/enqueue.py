@@ -2,7 +2,8 @@
 
 Owns the keys, which make a repetition harmless: the same content for the same target has the same key. Writes nothing.
 
-An event tells of a change of verdict, a check of the model's present state. Their payloads are plain JSON:
+An event tells of a change of verdict, which includes that a run is measured again and comes to something else than what
+was told of it, a check of the model's present state. Their payloads are plain JSON:
 
     event  {"title", "text", "at", "verdict", "previous", "labels": {"model", "suite", ...}}
     check  {"status": "ok" | "warning" | "critical" | "unknown", "message", "at", "labels": {...}}
@@ -40,6 +41,7 @@ def run_items(
     context: PublishContext,
     manifest: Manifest,
     previous: Verdict | None,
+    told: Mapping[str, Verdict] | None = None,
 ) -> list[OutboxItem]:
     """Everything that leaves for one run.
 
@@ -50,6 +52,8 @@ def run_items(
         context: what they share.
         manifest: of the run.
         previous: the verdict of the run before it of this model and suite, None if it is the first.
+        told: the verdict of an earlier try of this run that a sink was told, by sink. It has to be corrected where it
+            is another, and must not be told again where it is the same.
 
     Raises:
         StoreError: a sample cannot be kept as JSON.
@@ -60,8 +64,10 @@ def run_items(
         if sink in EVENT_SINKS:
             labels = {**context.labels, "model": manifest.model_name, "suite": manifest.suite.name}
             items.append(_check(run_key, sink, manifest, labels))
-            if previous is not None and previous != manifest.verdict:
-                items.append(_event(run_key, sink, manifest, previous, labels))
+            earlier_try = (told or {}).get(sink)
+            known = earlier_try or previous
+            if known is not None and known != manifest.verdict:
+                items.append(_event(run_key, sink, manifest, known, labels, corrects=earlier_try is not None))
     return items
 
 
@@ -91,8 +97,12 @@ def _check(run_key: str, sink: str, manifest: Manifest, labels: Mapping[str, str
     )
 
 
-def _event(run_key: str, sink: str, manifest: Manifest, previous: Verdict, labels: Mapping[str, str]) -> OutboxItem:
-    words = manifest.verdict.replace("_", " ")
+def _event(
+    run_key: str, sink: str, manifest: Manifest, previous: Verdict, labels: Mapping[str, str], *, corrects: bool
+) -> OutboxItem:
+    words, text = manifest.verdict.replace("_", " "), _message(manifest)
+    if corrects:
+        text = f"The run was measured again, and this replaces what its earlier try said. {text}"
     return _item(
         run_key,
         sink,
@@ -100,7 +110,7 @@ def _event(run_key: str, sink: str, manifest: Manifest, previous: Verdict, label
         manifest,
         {
             "title": f"{manifest.model_name} on {manifest.suite.name}: {words}, was {previous.replace('_', ' ')}",
-            "text": _message(manifest),
+            "text": text,
             "verdict": manifest.verdict,
             "previous": previous,
             "labels": dict(labels),

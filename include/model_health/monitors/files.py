@@ -16,9 +16,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from model_health.answers import refused, unreachable
 from model_health.errors import ConfigError, DeliveryFailed, ModelHealthError, StoreError
 from model_health.monitors.plan import Change, Journal, Plan
-from model_health.sinks.answers import refused, unreachable
 
 TIMEOUT_SECONDS = 30.0
 SUFFIXES = (".yml", ".yaml")

@@ -17,9 +17,10 @@ from model_health.report.manifest import MANIFEST_VERSION, AirflowIds, Manifest,
 from model_health.report.samples import Sample, samples_of_manifest
 from model_health.report.serialise import to_gzip, to_json
 from model_health.report.trace import SCHEMA_VERSION, Trace
-from model_health.sinks.publish import context_of
+from model_health.sinks.context import context_of
 from model_health.store.index.index import Index
 from model_health.store.index.outbox import OutboxItem
+from model_health.store.index.outbox_status import told_events
 from model_health.store.index.records import Attempt, Identity, Point, RunFilter, RunResult, RunStart, SampleRecord
 from model_health.store.names import RunFolder
 from model_health.store.reports import ReportStore, StoredFile
@@ -113,7 +114,9 @@ class RunBook:
 
     def _outbox(self, manifest: Manifest, samples: Sequence[Sample]) -> list[OutboxItem]:
         key, context = self.folder.key, context_of(manifest)
-        return run_items(key, self.sinks, samples, context, manifest, self._previous_verdict())
+        with self.index.reading("read what was told of an earlier try") as connection:
+            told = {target: event["verdict"] for target, event in told_events(connection, key).items()}
+        return run_items(key, self.sinks, samples, context, manifest, self._previous_verdict(), told)
 
     def _previous_verdict(self) -> Verdict | None:
         """What the run before this one said, of the same model and suite."""

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from model_health.answers import refused, unreachable
 from model_health.config.sinks import DatadogSinkConfig
 from model_health.errors import DeliveryFailed
-from model_health.sinks.answers import refused, unreachable
 from model_health.sinks.datadog_series import Json
 
 if TYPE_CHECKING:

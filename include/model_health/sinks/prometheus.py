@@ -21,11 +21,11 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from model_health.answers import refused, unreachable
 from model_health.config.settings import Settings
 from model_health.config.sinks import PrometheusSinkConfig, load_sinks
 from model_health.errors import ConfigError, DeliveryFailed
 from model_health.report.samples import Sample
-from model_health.sinks.answers import refused, unreachable
 from model_health.sinks.base import PublishContext, PublishResult
 from model_health.sinks.exposition import registry_of
 from model_health.sinks.groups import KEYS, Configured, Group, groups_of

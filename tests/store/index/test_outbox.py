@@ -15,9 +15,18 @@ from model_health.errors import StoreError
 from model_health.store.index import outbox
 from model_health.store.index.index import Index
 from model_health.store.index.outbox import MAX_ERROR, MAX_KEY, MAX_PAYLOAD, Claim, OutboxItem
-from model_health.store.index.outbox_status import LedgerEntry, counts, items, ledger, open_targets, prune, requeue
+from model_health.store.index.outbox_status import (
+    LedgerEntry,
+    counts,
+    items,
+    ledger,
+    open_targets,
+    prune,
+    requeue,
+    told_events,
+)
 from model_health.store.index.records import RunResult, RunStatus
-from support.index_rows import start
+from support.index_rows import measured_run, start
 from support.outbox import NOON, SECOND, empty, item, put, states, stored
 from support.postgres import Postgres
 
@@ -150,6 +159,49 @@ def test_withholding_leaves_alone_what_was_released(index: Index) -> None:
     put(index, item("a"), state="held")
     act(index, outbox.withhold, "m/s/r", "invalid")
     assert states(index) == {"invalidity": "pending", "a": "withheld"}
+
+
+def test_a_run_that_is_found_invalid_after_all_keeps_back_what_has_not_arrived_yet(index: Index) -> None:
+    key = measured_run(index)
+    put(index, *(item(name, name, run_key=key) for name in ("arrived", "under way", "refused", "waits")))
+    put(index, item("alert", "waits", kind="alert", run_key=key))
+    act(index, outbox.mark_delivered, must_take(index, "arrived"), NOON)
+    act(index, outbox.mark_dead, must_take(index, "refused"), NOON, "no")
+    claim = must_take(index, "under way")
+    assert act(index, outbox.withhold, key, "a file was changed") == 3
+    assert states(index) == {
+        "arrived": "delivered", "under way": "withheld", "refused": "withheld", "waits": "withheld", "alert": "pending",
+    }  # fmt: skip
+    assert act(index, outbox.mark_failed, claim, NOON, "timeout", NOON) is False  # it does not come back that way
+    assert states(index)["under way"] == "withheld"
+    assert act(index, outbox.release, key) == 3
+    assert {states(index)[name] for name in ("under way", "refused", "waits")} == {"pending"}
+
+
+def test_what_tells_that_a_run_was_not_measured_is_never_withheld(index: Index) -> None:
+    attempt, _ = start(index)
+    index.fail_run(attempt, "out of memory", "", [item("not measured", run_key=attempt.run_key)])
+    assert act(index, outbox.withhold, attempt.run_key, "it has no reports") == 0
+    assert states(index) == {"not measured": "pending"}
+
+
+def told(index: Index) -> dict[str, dict[str, Any]]:
+    with index.reading("test") as connection:
+        return told_events(connection, "m/s/r")
+
+
+def test_the_last_event_that_arrived_is_known_to_a_newer_try(index: Index) -> None:
+    event: dict[str, Any] = {"kind": "event", "run_key": "m/s/r"}
+    put(index, item("one", payload={"verdict": "unhealthy"}, **event))
+    assert told(index) == {}  # nothing was sent yet
+    act(index, outbox.mark_delivered, must_take(index), NOON)
+    put(index, item("two", payload={"verdict": "healthy"}, **event), item("three", payload={"verdict": "x"}, **event))
+    assert told(index) == {"here": {"verdict": "unhealthy"}}
+    claim = must_take(index)
+    act(index, outbox.supersede, "m/s/r")  # a newer try begins while the second event is on its way
+    assert told(index) == {"here": {"verdict": "healthy"}}
+    act(index, outbox.mark_failed, claim, NOON, "refused", NOON)
+    assert told(index) == {"here": {"verdict": "unhealthy"}}
 
 
 def test_a_new_try_of_a_run_supersedes_what_the_last_one_did_not_deliver_but_no_alert(index: Index) -> None:

@@ -1,4 +1,4 @@
-"""One HTTP POST, without redirects, retries or surprises, and what its failure means. Knows nothing of alerts.
+"""One HTTP POST, without redirects, retries or surprises. Knows nothing of alerts; `answers` says what a failure means.
 
 The address may itself be a secret (a webhook's is), so no message holds more of it than the host.
 """
@@ -8,26 +8,18 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import math
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from model_health.alerting.transports.base import TIMEOUT_SECONDS
-from model_health.config.redact import redact_line
+from model_health.answers import refused
 from model_health.errors import ConfigError, DeliveryFailed
 
-PERMANENT = frozenset({400, 401, 403, 410, 413, 415, 422})
-"""Answers that the same message will get again. An address that is wrong (404) is put right by somebody: until then the
-message waits."""
 MAX_ANSWER = 2048
 """Bytes of an answer that are looked at."""
-MAX_SAID = 200
-"""Characters of it that are repeated."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -116,33 +108,8 @@ def basic_auth(user: str, password: str) -> str:
 
 
 def _refused(error: urllib.error.HTTPError, subject: str, secrets: Sequence[str]) -> DeliveryFailed:
-    passing = error.code not in PERMANENT
     try:
-        said = redact_line(error.read(MAX_ANSWER).decode("utf-8", "replace"), secrets)[:MAX_SAID]
+        said = error.read(MAX_ANSWER).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
         said = ""
-    hint = "a redirect is not followed: use its address" if 300 <= error.code < 400 else ""
-    return DeliveryFailed(
-        f"answered {error.code}" + (f": {said}" if said else ""),
-        subject=subject,
-        hint=hint,
-        permanent=not passing,
-        retry_after_seconds=retry_after(error.headers.get("Retry-After")) if passing else None,
-    )
-
-
-def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds of a Retry-After header (a number, or a date); None where it says nothing that can be followed."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+    return refused(error.code, dict(error.headers), subject=subject, detail=said, secrets=secrets)

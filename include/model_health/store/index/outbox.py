@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, case, func, insert, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from model_health.config.redact import redact_line
 from model_health.errors import StoreError
+from model_health.store.index.records import RunStatus
+from model_health.store.index.tables import runs
 from model_health.store.index.tables_outbox import outbox, outbox_attempts
 
 Kind = Literal["samples", "alert", "event", "check"]
@@ -60,7 +62,11 @@ class OutboxItem:
 
 @dataclass(frozen=True)
 class StoredItem(OutboxItem):
-    """An item as it lies in the outbox. The payload is empty once nobody will send it again."""
+    """An item as it lies in the outbox.
+
+    The payload is empty once nobody will send it again, but for an event's: a newer try of its run needs to know what
+    was told.
+    """
 
     id: int = 0
     state: State = "pending"
@@ -99,13 +105,30 @@ def enqueue(connection: Connection, items: Sequence[OutboxItem], state: Literal[
 
 
 def release(connection: Connection, run_key: str) -> int:
-    """Let a run's items go out: its reports are valid. How many there were; those withheld before go out too."""
+    """Let a run's items go out: its reports are valid. How many there were; those withheld before go out too.
+
+    However late that is: a sink that shows what came last, as a gateway does, shows this run until the next one.
+    """
     return _move(connection, run_key, ("held", "withheld"), state="pending", last_error=None)
 
 
 def withhold(connection: Connection, run_key: str, reason: str) -> int:
-    """Keep a run's held items back, and say why: its reports are not valid. How many there were."""
-    return _move(connection, run_key, ("held",), state="withheld", last_error=clean_error(reason))
+    """Keep a run's items back, and say why: its reports are not valid. How many there were.
+
+    Usually they are all held. Where the run was found valid before and is not any more, those that still wait, are
+    being sent or were given up are kept back as well. What arrived cannot be taken back: the invalidity itself, which
+    is published after this, tells the sinks (a gateway then shows none of the run's numbers). An item that is under way
+    may still arrive; should the run be found valid again, it is sent once more, which does no harm.
+    What goes out for a run that was never measured has no reports to be invalid, and is left alone.
+    """
+    text = clean_error(reason)
+    held = _move(connection, run_key, ("held",), state="withheld", last_error=text)
+    measured = select(runs.c.id).where(runs.c.run_key == run_key, runs.c.status == RunStatus.MEASURED.value)
+    if connection.execute(measured).first() is None:
+        return held
+    let_go: tuple[State, ...] = ("pending", "delivering", "dead")
+    free = {"lease_owner": None, "lease_until": None}
+    return held + _move(connection, run_key, let_go, state="withheld", last_error=text, **free)
 
 
 def supersede(connection: Connection, run_key: str) -> int:
@@ -115,7 +138,7 @@ def supersede(connection: Connection, run_key: str) -> int:
         run_key,
         ("held", "pending", "delivering", "withheld", "dead"),
         state="superseded",
-        payload=None,
+        payload=_what_was_told(),
         lease_owner=None,
         lease_until=None,
     )
@@ -202,7 +225,8 @@ def _ahead(moment: datetime | None, now: datetime, at_most: timedelta) -> bool:
 def mark_delivered(connection: Connection, claim: Claim, now: datetime) -> bool:
     """The target took it. False if the lease was lost meanwhile: the ledger says that it arrived all the same."""
     _end_attempt(connection, claim, now, "delivered", None)
-    return _settle(connection, claim, state="delivered", delivered_at=now, payload=None, last_error=None)
+    told = _what_was_told()
+    return _settle(connection, claim, state="delivered", delivered_at=now, payload=told, last_error=None)
 
 
 def mark_failed(connection: Connection, claim: Claim, now: datetime, error: str, next_attempt_at: datetime) -> bool:
@@ -231,6 +255,10 @@ def _settle(connection: Connection, claim: Claim, **values: Any) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
+def _what_was_told() -> Any:
+    return case((outbox.c.kind == "event", outbox.c.payload), else_=null())
+
+
 def clean_error(text: str) -> str:
     """One line without secrets, short enough for its column."""
     return redact_line(text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8"))[:MAX_ERROR]

@@ -5,12 +5,13 @@ Takes the connection of a transaction that the caller owns, as `outbox` does. Kn
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from model_health.store.index.outbox import Kind, State, StoredItem, stored
 from model_health.store.index.tables_outbox import outbox, outbox_attempts
@@ -23,12 +24,16 @@ SETTLED: tuple[State, ...] = ("delivered", "superseded")
 
 @dataclass(frozen=True)
 class TargetCounts:
-    """How many items of a target are in each state, and when the oldest that is to be delivered was made."""
+    """How many items of a target are in each state, and when the oldest that is to be delivered, or is held, was made.
+
+    What is held waits for a validation; it cannot be delivered by anybody.
+    """
 
     target: str
     states: dict[State, int]
     oldest_pending_at: datetime | None
     failed_notifications: int = 0
+    oldest_held_at: datetime | None = None
 
     @property
     def pending(self) -> int:
@@ -60,10 +65,13 @@ def counts(connection: Connection, failures_since: datetime) -> list[TargetCount
     query = select(outbox.c.target, outbox.c.state, func.count().label("n"), func.min(outbox.c.created_at).label("old"))
     states: dict[str, dict[State, int]] = {}
     oldest: dict[str, datetime] = {}
+    held: dict[str, datetime] = {}
     for row in connection.execute(query.group_by(outbox.c.target, outbox.c.state)):
         states.setdefault(row.target, dict.fromkeys(STATES, 0))[row.state] = row.n
         if row.state in ("pending", "delivering"):
             oldest[row.target] = min(row.old, oldest.get(row.target, row.old))
+        elif row.state == "held":
+            held[row.target] = row.old
     failed = select(outbox.c.target, func.count().label("n")).join(
         outbox_attempts, outbox_attempts.c.item_id == outbox.c.id
     )
@@ -74,8 +82,21 @@ def counts(connection: Connection, failures_since: datetime) -> list[TargetCount
     ).group_by(outbox.c.target)
     failures = {row.target: row.n for row in connection.execute(failed)}
     return [
-        TargetCounts(target, states[target], oldest.get(target), failures.get(target, 0)) for target in sorted(states)
+        TargetCounts(target, states[target], oldest.get(target), failures.get(target, 0), held.get(target))
+        for target in sorted(states)
     ]
+
+
+def told_events(connection: Connection, run_key: str) -> dict[str, dict[str, Any]]:
+    """The last event about a run that each target got, or may have got, from any try of the run, by target."""
+    arrived = or_(outbox_attempts.c.outcome.is_(None), outbox_attempts.c.outcome.in_(("delivered", "lost")))
+    query = (
+        select(outbox.c.target, outbox.c.payload)
+        .join(outbox_attempts, outbox_attempts.c.item_id == outbox.c.id)
+        .where(outbox.c.run_key == run_key, outbox.c.kind == "event", outbox.c.payload.is_not(None), arrived)
+    )
+    newest_last = connection.execute(query.order_by(outbox_attempts.c.id))
+    return {row.target: json.loads(row.payload) for row in newest_last}
 
 
 def open_targets(connection: Connection) -> list[str]:

@@ -1,7 +1,7 @@
 """What an HTTP answer, or the lack of one, means for a delivery: try again, when, or never.
 
-Owns the classification and what of the other side's words may be repeated: one line, cut, without credentials. Knows
-no client library.
+Owns the classification, for sinks, alert transports and monitors alike, and what of the other side's words may be
+repeated: one line, cut, without credentials. Knows no client library.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from email.utils import parsedate_to_datetime
 from model_health.config.redact import hide, redact_line
 from model_health.errors import DeliveryFailed
 
-PERMANENT = frozenset({400, 401, 403, 413, 415, 422})
-"""The same request will not be taken later either: it is malformed or too large, or the key is wrong."""
+PERMANENT = frozenset({400, 401, 403, 410, 413, 415, 422})
+"""The same request will not be taken later either: it is malformed or too large, the key is wrong, or the receiver
+was removed. An address that is wrong (404) is put right by somebody: until then things wait."""
 
 MAX_DETAIL = 200
 MAX_WAIT_SECONDS = 86_400.0

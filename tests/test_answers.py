@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_health.sinks.answers import MAX_DETAIL, MAX_WAIT_SECONDS, refused, shortened, unreachable
+from model_health.answers import MAX_DETAIL, MAX_WAIT_SECONDS, refused, shortened, unreachable
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def test_no_header_breaks_the_reading(text: str) -> None:
     assert wait is None or 0 <= wait <= MAX_WAIT_SECONDS
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 413, 415, 422])
+@pytest.mark.parametrize("status", [400, 401, 403, 410, 413, 415, 422])
 def test_what_will_never_be_taken(status: int) -> None:
     assert refused(status, {}, subject="sink").permanent
 
