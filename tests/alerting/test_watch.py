@@ -18,7 +18,7 @@ from model_health.gates.result import GateVerdict
 from model_health.report.builder import build_report
 from model_health.report.serialise import to_gzip
 from model_health.store.index.index import Index
-from model_health.store.index.outbox import OutboxItem, enqueue
+from model_health.store.index.outbox import OutboxItem, enqueue, release
 from model_health.store.index.outbox_status import items
 from model_health.store.names import RunFolder
 from model_health.store.reports import ReportStore
@@ -202,6 +202,19 @@ def test_an_outbox_that_does_not_drain_is_noticed(settings: Settings, index: Ind
     measured(index, "r1", NOON + 9 * HOUR, **WHERE)
     assert look(settings, 9.5) == ("pass", [])
     assert look(settings, 11) == ("warn", ["outbox-stuck raised"])
+
+
+def test_a_run_that_nobody_validates_is_noticed_until_somebody_does(settings: Settings, index: Index) -> None:
+    with index.transaction("fill") as connection:
+        enqueue(connection, [OutboxItem("prometheus", "samples", "k", {}, "tiny/smoke/r1", NOON)], "held")
+    measured(index, "r1", NOON + 9 * HOUR, **WHERE)
+    assert look(settings, 9.5) == ("pass", [])
+    assert look(settings, 11) == ("warn", ["outbox-stuck raised"])
+    assert "was not validated" in queued(index)[0].payload["reason"]
+    with index.transaction("validate") as connection:
+        release(connection, "tiny/smoke/r1")
+        connection.exec_driver_sql("DELETE FROM outbox WHERE kind = 'samples'")  # delivered, and pruned
+    assert look(settings, 12) == ("pass", ["outbox-stuck recovered"])
 
 
 def test_looking_at_the_clock_reminds_of_what_stands(settings: Settings, index: Index) -> None:

@@ -12,12 +12,16 @@ import pytest
 
 from model_health.cli.main import main
 from model_health.config.settings import Settings
+from model_health.config.thresholds import Thresholds
 from model_health.delivery import status
 from model_health.report.load import load_report
-from model_health.store.index.index import Index
+from model_health.report.serialise import to_json
+from model_health.store.index.index import Index, utc_now
 from model_health.store.index.records import RunStatus
+from model_health.validate.examine import examine_source
 from support import traces
 from support.projects import configured, model, suite, tiny_project
+from support.validation import healthy_telemetry, report_of, store_run
 
 
 @pytest.fixture
@@ -186,13 +190,49 @@ def test_validate_names_what_is_wrong_and_what_is_right(
     project: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = tmp_path / "good.json"
-    good.write_text(json.dumps(traces.trace("0.3.0")))
+    good.write_bytes(to_json(report_of(healthy_telemetry())))
     bad = tmp_path / "bad.json"
     bad.write_text(good.read_text()[:200])
-    code, out, err = call(capsys, "validate", str(good), str(bad))
+    code, out, err = call(capsys, "validate", str(bad), str(good))
     assert code == 2
-    assert f"{good}: valid" in out
-    check_one_line(err, "bad.json")
+    assert out.splitlines() == [f"{good}: valid"]
+    warning, invalid = err.splitlines()
+    check_one_line(invalid, "bad.json")
+    check_one_line(warning, "model-health: warning: ", "good.json")  # it loops: a health matter, and a valid report
+
+
+def test_validate_holds_a_single_report_to_what_a_run_is_held_to(
+    project: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(traces.trace("0.3.0")))  # well formed, and its numbers contradict each other
+    assert load_report(path).schema_version == "0.3.0"
+    code, out, err = call(capsys, "validate", str(path))
+    found = examine_source(path, str(path), Thresholds(), utc_now()).result
+    assert (code, out) == (2, "")
+    critical = [failure.line for failure in found.failures if failure.severity == "critical"]
+    assert critical
+    assert [line.removeprefix(f"model-health: {path}: ") for line in err.splitlines()] == critical
+
+
+def test_validate_takes_the_manifest_of_the_folder_that_one_stands_in(
+    project: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = store_run(tmp_path / "elsewhere", [report_of(healthy_telemetry())])
+    monkeypatch.chdir(run.path)
+    assert call(capsys, "validate", "manifest.json")[0] == 0
+    run.report("facts-01").unlink()
+    code, _, err = call(capsys, "validate", "manifest.json")
+    assert code == 2
+    assert "facts-01" in err
+
+
+def test_validate_records_runs_only(project: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "good.json"
+    path.write_bytes(to_json(report_of(healthy_telemetry())))
+    code, _, err = call(capsys, "validate", str(path), "--record")
+    assert code == 2
+    check_one_line(err, "good.json", "is no run", "manifest")
 
 
 def test_validate_without_a_file_checks_the_configuration(

@@ -81,6 +81,19 @@ def test_a_run_is_validated_whole(project: Settings, capsys: pytest.CaptureFixtu
     assert report.name.split(".")[0] in err
 
 
+def test_numbers_that_nobody_validated_are_let_go_by_validating_them_by_hand(
+    project: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = ("--airflow-dag-id", "d", "--airflow-run-id", "r")  # as under a scheduler, whose next task never came
+    assert call(capsys, "run", "--model", "tiny", "--sink", "local", *ids)[0] == 0
+    [manifest] = Path(project.store_uri).rglob("manifest.json")
+    assert call(capsys, "validate", str(manifest))[0] == 0
+    assert json.loads(call(capsys, "outbox", "list", "--json")[1])[0]["held"] == 1
+    assert call(capsys, "validate", str(manifest), "--record")[0] == 0
+    [row] = json.loads(call(capsys, "outbox", "list", "--json")[1])
+    assert (row["held"], row["pending"]) == (0, 2)  # its numbers, and that they are valid
+
+
 @pytest.mark.parametrize("target", ["prometheus", "datadog"])
 def test_monitors_are_rendered_from_the_gates(
     target: str, project: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -38,6 +38,7 @@ def test_a_row_per_target_says_what_waits_and_since_when(busy: Index) -> None:
         {
             "target": "here",
             "held": 1,
+            "oldest_held_seconds": 0.0,
             "pending": 1,
             "oldest_pending_seconds": 3600.0,
             "dead": 1,

@@ -63,5 +63,17 @@ def test_the_oldest_waiting_item_of_any_target_counts() -> None:
     (found,) = judge_outbox([rule], {"prometheus": NOW - 5 * HOUR, "datadog": NOW - HOUR / 2}, NOW)
     assert (str(found.verdict), found.value, found.model) == ("fail", 18000.0, "all")
     assert found.reason == "the oldest item has been waiting for 5.0 h for prometheus"
-    (empty,) = judge_outbox([rule], {}, NOW)
+    (empty,) = judge_outbox([rule], {}, NOW, held={})
     assert (str(empty.verdict), empty.reason) == ("pass", "nothing waits")
+
+
+def test_numbers_of_a_run_that_nobody_validated_are_an_outbox_that_is_stuck_for_a_reason_of_its_own() -> None:
+    rule = a_rule(condition="outbox_stuck", warn=3600.0, fail=14400.0)
+    held = {"datadog": NOW - HOUR / 60, "prometheus": NOW - 5 * HOUR}
+    (found,) = judge_outbox([rule], {}, NOW, held=held)
+    assert (str(found.verdict), found.value) == ("fail", 18000.0)
+    assert found.reason == "a run was not validated, and its numbers have been held for 5.0 h for prometheus"
+    (both,) = judge_outbox([rule], {"local": NOW - 2 * HOUR}, NOW, held=held)
+    assert both.reason.startswith("the oldest item has been waiting for 2.0 h for local; a run was not validated")
+    (moments,) = judge_outbox([rule], {}, NOW, held={"prometheus": NOW - HOUR / 60})
+    assert (str(moments.verdict), moments.value) == ("pass", 60.0)

@@ -132,9 +132,11 @@ def look_at_the_clock(
     with Index.open(settings.index_url, clock=clock) as index:
         results = judge_reports(rules, pairs, last_valid_runs(index, now), _first_looked(index, config), now)
         with index.reading("look at the outbox") as connection:
-            waiting = {one.target: one.oldest_pending_at for one in counts(connection, now)}
-        oldest = {target: moment for target, moment in waiting.items() if moment is not None}
-        results = (*results, *judge_outbox(rules, oldest, now), *_forgotten(index, config, pairs, now))
+            targets = counts(connection, now)
+        oldest = {one.target: one.oldest_pending_at for one in targets if one.oldest_pending_at is not None}
+        held = {one.target: one.oldest_held_at for one in targets if one.oldest_held_at is not None}
+        stuck = judge_outbox(rules, oldest, now, held=held)
+        results = (*results, *stuck, *_forgotten(index, config, pairs, now))
         links = LinkMaker(index, settings, config)
         recorded = record(index, results, config, links, now, announce=announce)
         said = (*recorded, *remind(index, config, links, now))

@@ -6,16 +6,18 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_health.cli.tables import print_rows
 from model_health.config.load import load_project
 from model_health.config.settings import Settings, load_settings, wait_politely
-from model_health.errors import ExitCode, ModelHealthError, ReportError
+from model_health.errors import BadInput, CouldNotMeasure, ExitCode, ModelHealthError, ReportError
 
 if TYPE_CHECKING:
     from model_health.runner.request import RunOutcome
+    from model_health.validate.result import ValidationResult
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -102,10 +104,9 @@ def _publish(outcome: RunOutcome, settings: Settings) -> int:
 def validate(arguments: argparse.Namespace) -> int:
     """`model-health validate`: every problem is printed, and any of them makes the exit code 2.
 
-    A run (its folder or its manifest) goes through all expectations; nothing is written or released by looking.
+    Runs (a folder or a manifest in one) and single reports go through the expectations that a scheduled run goes
+    through. Nothing is written or released by looking; `--record` does what the Dag's task does.
     """
-    from model_health.cli.sources import MANIFEST, read_any
-
     settings = load_settings()
     if not arguments.paths:
         project = load_project(settings)
@@ -114,29 +115,50 @@ def validate(arguments: argparse.Namespace) -> int:
     problems: list[ModelHealthError] = []
     for path in arguments.paths:
         try:
-            if path.rstrip("/").endswith(f"/{MANIFEST}") or Path(path).is_dir():
-                problems += _invalid(path, settings)
-            else:
-                read_any(path)
+            found = _invalid(path, settings, record=arguments.record)
         except ModelHealthError as error:
-            problems.append(error)
-        else:
-            if not problems:
-                print(f"{path}: valid")
+            found = [error]
+        if not found:
+            print(f"{path}: valid")
+        problems += found
     return _problems(problems)
 
 
-def _invalid(reference: str, settings: Settings) -> list[ModelHealthError]:
-    """Why a run is invalid; what only tells of the model's health is printed and counts for nothing here."""
-    from model_health.validate.run import validate_run
+def _invalid(reference: str, settings: Settings, *, record: bool) -> list[ModelHealthError]:
+    """Why a run or a report is invalid; what only tells of a model's health is printed and counts for nothing here."""
+    from model_health.cli.sources import is_manifest
 
-    result = validate_run(reference, settings, write=False)
+    if find_spec("great_expectations") is None:
+        hint = "install model-health[validate], or validate elsewhere"
+        raise CouldNotMeasure("great_expectations is not installed", subject=reference, hint=hint)
+    if Path(reference).is_dir() or is_manifest(reference):
+        from model_health.delivery.validity import validity_items
+        from model_health.validate.run import validate_run
+
+        if "://" not in reference:  # one may stand in the run's folder, whose names say which run it is
+            reference = str(Path(reference).absolute())
+        result = validate_run(reference, settings, write=record, announce=validity_items)
+    elif record:
+        raise BadInput("is no run", subject=reference, hint="--record takes a run's folder or its manifest")
+    else:
+        result = _examined(reference, settings)
     for failure in result.failures:
         if failure.severity != "critical":
             sys.stderr.write(f"model-health: warning: {failure.line}\n")
     return [
         ReportError(failure.line, subject=reference) for failure in result.failures if failure.severity == "critical"
     ]
+
+
+def _examined(reference: str, settings: Settings) -> ValidationResult:
+    """What the expectations say of a report, or of a database of reports."""
+    from model_health.cli.sources import source_of
+    from model_health.store.index.index import utc_now
+    from model_health.validate.examine import examine_source
+
+    # Only warnings depend on the thresholds, and a report alone does not say which model's entry was meant.
+    thresholds = load_project(settings).thresholds_for("", None)
+    return examine_source(source_of(reference), reference, thresholds, utc_now()).result
 
 
 def show(arguments: argparse.Namespace) -> int:

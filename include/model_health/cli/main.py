@@ -55,7 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
     run.set_defaults(call=commands.run)
 
     validate = sub.add_parser("validate", help="check reports, or the configuration", epilog=_EPILOG)
-    validate.add_argument("paths", nargs="*", metavar="REPORT", help="report files; none: the project's configuration")
+    validate.add_argument(
+        "paths", nargs="*", metavar="REPORT", help="reports or runs; none: the project's configuration"
+    )
+    validate.add_argument(
+        "--record", action="store_true", help="a run: write down what is found, and publish or withhold its numbers"
+    )
     validate.set_defaults(call=commands.validate)
 
     show = sub.add_parser("show", help="show a report as a page in the terminal", epilog=_EPILOG)

@@ -20,14 +20,20 @@ def read_any(reference: str) -> Trace | Manifest:
         ReportError: it cannot be read, or is neither.
         StoreError, ConfigError: the store of a URI cannot be reached, or its scheme is not allowed.
     """
-    source: bytes | Path
-    if "://" in reference:
-        root, found, _ = reference.partition("/runs/")
-        if not found:
-            raise ReportError("is not a file of a store", subject=reference, hint="its path has a folder runs/")
-        source = ReportStore.open(root).read_bytes(reference)
-    else:
-        source = Path(reference)
-    if reference.rsplit("/", 1)[-1] == MANIFEST:
-        return load_manifest(source, name=reference)
-    return load_report(source, name=reference)
+    source = source_of(reference)
+    return load_manifest(source, name=reference) if is_manifest(reference) else load_report(source, name=reference)
+
+
+def source_of(reference: str) -> bytes | Path:
+    """The file that a path names, or the bytes of the one that a URI names. Raises like `read_any`."""
+    if "://" not in reference:
+        return Path(reference)
+    root, found, _ = reference.partition("/runs/")
+    if not found:
+        raise ReportError("is not a file of a store", subject=reference, hint="its path has a folder runs/")
+    return ReportStore.open(root).read_bytes(reference)
+
+
+def is_manifest(reference: str) -> bool:
+    """Whether a path or URI names a manifest."""
+    return reference.rsplit("/", 1)[-1] == MANIFEST

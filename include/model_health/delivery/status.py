@@ -33,6 +33,7 @@ def count_rows(index: Index, now: datetime) -> list[dict[str, Any]]:
         {
             "target": found.target,
             "held": found.states["held"],
+            "oldest_held_seconds": _age(found.oldest_held_at, now),
             "pending": found.pending,
             "oldest_pending_seconds": _age(found.oldest_pending_at, now),
             "dead": found.dead,

@@ -51,24 +51,42 @@ def judge_reports(
     return tuple(results)
 
 
-def judge_outbox(rules: Iterable[GateRule], oldest: Mapping[str, datetime], now: datetime) -> tuple[GateResult, ...]:
+def judge_outbox(
+    rules: Iterable[GateRule],
+    oldest: Mapping[str, datetime],
+    now: datetime,
+    *,
+    held: Mapping[str, datetime] | None = None,
+) -> tuple[GateResult, ...]:
     """What the `outbox_stuck` rules say.
 
     Args:
         rules: all of them.
         oldest: when the oldest item that still waits was made, by target.
         now: the present.
+        held: when the oldest item was made that waits for its run to be validated, by target. That takes moments; an
+            item that is held for longer is of a run that nobody validated, and would be held for ever.
     """
-    ages = {target: max(0.0, (now - moment).total_seconds()) for target, moment in oldest.items()}
-    worst = max(ages.values(), default=0.0)
     results = []
     for rule in rules:
         if rule.condition == "outbox_stuck" and rule.covers(EVERYTHING, EVERYTHING):
-            slow = [target for target, age in sorted(ages.items()) if rule.breaches(age, _mildest(rule))]
-            which = f" for {', '.join(slow)}" if slow else ""
-            reason = f"the oldest item has been waiting for {_long(worst)}{which}"
-            results.append(_result(rule, EVERYTHING, EVERYTHING, worst, reason if ages else "nothing waits", now))
+            waiting = _waits(rule, oldest, "the oldest item has been waiting for", now)
+            unvalidated = _waits(rule, held or {}, "a run was not validated, and its numbers have been held for", now)
+            parts = [part for part in (waiting, unvalidated) if part[0]]
+            late = [text for text, age in parts if rule.breaches(age, _mildest(rule))]
+            reason = "; ".join(late) or next((text for text, _ in parts), "nothing waits")
+            worst = max((age for _, age in parts), default=0.0)
+            results.append(_result(rule, EVERYTHING, EVERYTHING, worst, reason, now))
     return tuple(results)
+
+
+def _waits(rule: GateRule, since: Mapping[str, datetime], what: str, now: datetime) -> tuple[str, float]:
+    """What is said of items that wait, nothing where there are none, and for how many seconds the oldest does."""
+    ages = {target: max(0.0, (now - moment).total_seconds()) for target, moment in since.items()}
+    worst = max(ages.values(), default=0.0)
+    slow = [target for target, age in sorted(ages.items()) if rule.breaches(age, _mildest(rule))]
+    which = f" for {', '.join(slow)}" if slow else ""
+    return (f"{what} {_long(worst)}{which}" if ages else ""), worst
 
 
 def _result(rule: GateRule, model: str, suite: str, value: float, reason: str, now: datetime) -> GateResult:
