@@ -17,9 +17,9 @@ from model_health.baseline.answers import budget_of
 from model_health.baseline.budget import upper_bound
 from model_health.baseline.distances import FAMILIES
 from model_health.baseline.floors import floor_of
-from model_health.baseline.golden import judge_harm
 from model_health.baseline.nightly import drift, screen_night
 from model_health.baseline.numbers import Numbers
+from model_health.baseline.permutation import sign_flip
 from model_health.baseline.tolerance import Tolerance
 from model_health.config.regression import RegressionStatistics
 from model_health.errors import CouldNotMeasure
@@ -89,7 +89,7 @@ def simulate_year(
     beyond: list[tuple[int, int]] = []
     drifted: list[tuple[int, int]] = []
     delays: list[int | None] = []
-    suspects: dict[int, dict[int, npt.NDArray[np.float64]]] = {}
+    suspects: dict[int, dict[int, float]] = {}
     for model in range(models):
         order = generator.permutation(len(recorded))
         learned, pool = order[: len(order) // 2], order[len(order) // 2 :]
@@ -100,15 +100,16 @@ def simulate_year(
         beyond += [(model, night) for night, index in enumerate(drawn) if outside[int(index)]]
         clusters = _resampled(golden[drawn], generator)
         series = clusters.mean(axis=1)
-        for night in np.flatnonzero(series > statistics.golden_margin_bits):
-            suspects.setdefault(int(night), {})[model] = clusters[night]
+        margin = max(statistics.golden_margin_bits, limits.golden_bits)
+        for night in np.flatnonzero(series > margin):
+            suspects.setdefault(int(night), {})[model] = sign_flip(clusters[night].tolist(), margin=margin)
         if shift_night is not None:
             series[shift_night:] += shift * float(series[:shift_night].std(ddof=1))
         found = drift(series.tolist(), budget, statistics)
         signals = () if found is None else found.nights
         drifted += [(model, night) for night in signals]
         delays.append(None if shift_night is None else _delay(signals, shift_night))
-    degraded = _degraded(suspects, statistics, models, budget.level)
+    degraded = _degraded(suspects, models, budget.level)
     pages = len({*beyond, *degraded, *drifted})
     return Year(
         nights=nights,
@@ -132,20 +133,15 @@ def _resampled(golden: npt.NDArray[np.float64], generator: np.random.Generator) 
     return np.take_along_axis(golden, columns, axis=1)
 
 
-def _degraded(
-    suspects: dict[int, dict[int, npt.NDArray[np.float64]]], statistics: RegressionStatistics, models: int, level: float
-) -> list[tuple[int, int]]:
+def _degraded(suspects: dict[int, dict[int, float]], models: int, level: float) -> list[tuple[int, int]]:
     """Nights on which golden text is worse and survives the screening; every other hypothesis of them has p = 1."""
     pages = []
-    for night, by_model in suspects.items():
+    for night, p_by_model in suspects.items():
         p_values = {str(model): dict.fromkeys(("golden", *FAMILIES), 1.0) for model in range(models)}
-        for model, clusters in by_model.items():
-            named = {str(index): float(value) for index, value in enumerate(clusters)}
-            p_values[str(model)]["golden"] = judge_harm(
-                named, statistics, level=level, margin=statistics.golden_margin_bits
-            ).p
+        for model, p in p_by_model.items():
+            p_values[str(model)]["golden"] = p
         done = screen_night(p_values, level=level)
-        pages += [(model, night) for model in by_model if done[str(model)]["golden"].rejected]
+        pages += [(model, night) for model in p_by_model if done[str(model)]["golden"].rejected]
     return pages
 
 
