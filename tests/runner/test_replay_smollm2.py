@@ -62,11 +62,12 @@ def test_a_baseline_repeats_its_bits_and_one_bit_of_one_weight_names_its_layer(s
     assert bit_equal(accepted, replay_loaded(loaded, items, key))
 
     for layer in (0, 17, 29):
-        weight = loaded.model.get_submodule(f"model.layers.{layer}.mlp.down_proj").weight
+        # a weight on which every output of the block's MLP depends: five prompts are too few for one of a matrix
+        weight = loaded.model.get_submodule(f"model.layers.{layer}.post_attention_layernorm").weight
         with flipped_bit(weight, int(weight.abs().argmax())):
             faulty = replay_loaded(loaded, items, key)
-        places = {first_difference(old, new) for old, new in zip(accepted.items, faulty.items, strict=True)} - {None}
-        assert accepted.state_names[min(place for place in places if place is not None)] == f"layer.{layer}"
+        places = [first_difference(old, new) for old, new in zip(accepted.items, faulty.items, strict=True)]
+        assert {accepted.state_names[place] for place in places if place is not None} == {f"layer.{layer}"}
 
     with under_attention(loaded, "eager"):
         eager = replay_loaded(loaded, items, key_of(loaded, suite, production_shape(loaded)))
