@@ -50,6 +50,9 @@ VIOLATIONS = [
     Violation("torch-is-contained", "include/model_health/report/schema.py", "def late():\n    import torch"),
     Violation("torch-is-contained", "include/model_health/store/files.py", "import model_health.metrics.planted"),
     Violation("torch-is-contained", "include/model_health/delivery/policy.py", "def late():\n    import torch"),
+    Violation("torch-is-contained", "include/model_health/baseline/store.py", "import model_health.metrics.planted"),
+    Violation("layers", "include/model_health/replay/plan.py", "import model_health.monitors.text"),
+    Violation("layers", "include/model_health/store/files.py", "import model_health.baseline.key"),
     Violation("operators-are-thin", "plugins/model_health_airflow/planted.py", "def late():\n    import torch"),
 ]
 
@@ -126,6 +129,8 @@ def test_a_heavy_import_at_module_level_is_refused(repository: Path, name: str, 
     assert "TID253" not in ruff(repository, name, late)
 
 
-@pytest.mark.parametrize("name", ["include/model_health/capture/planted.py", "include/model_health/metrics/planted.py"])
+@pytest.mark.parametrize(
+    "name", [f"include/model_health/{part}/planted.py" for part in ("capture", "metrics", "replay")]
+)
 def test_the_torch_side_may_import_torch(repository: Path, name: str) -> None:
     assert "TID253" not in ruff(repository, name, '"""Docstring."""\n\nimport torch\n\nprint(torch)\n')
