@@ -20,8 +20,8 @@ $(2) || { code=$$?; printf '==> %s: FAILED after %s s\n' '$(1)' "$$SECONDS"; exi
 printf '==> %s: ok, %s s\n' '$(1)' "$$SECONDS"
 endef
 
-.PHONY: help run test setup check lint types layers docs docs-check coverage-table pytest test-fast test-gpu format \
-	lock dashboard clean distclean
+.PHONY: help run test setup check lint types layers docs docs-check coverage-table pytest test-fast test-gpu bench \
+	bench-quick bench-gpu bench-gate bench-counts format lock dashboard clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -80,6 +80,37 @@ test-fast: ## the tests that take a moment: no real model, no server
 
 test-gpu: ## the tests that need CUDA, with any Python that has torch, transformers and pytest: make test-gpu PYTHON=...
 	PYTHONPATH=include:tests $(PYTHON) -m pytest -c /dev/null --rootdir . --import-mode=importlib -m gpu tests/gpu $(PYTEST_ARGS)
+
+# Results of a benchmark that was interrupted count when it goes on; another folder starts afresh.
+BENCH_OUT ?= .model-health/bench
+BENCH_ARGS ?=
+BENCH := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m model_health.bench
+COUNTS := tests/bench/operation_counts.json
+
+bench: setup ## measure everything and write BENCHMARKS.md (hours; BENCH_ARGS="--budget-minutes 60" bounds the cells)
+	$(BENCH) matrix --out $(BENCH_OUT) $(BENCH_ARGS)
+	$(BENCH) matrix --out $(BENCH_OUT) --how whole --presets again,standard --models llama-12 --batch 1,16 --prompt 256 --threads 1
+	OMP_NUM_THREADS=1 $(BENCH) extras --json $(BENCH_OUT)/extras.json
+	$(BENCH) render $(BENCH_OUT)/*.json $(COUNTS) > BENCHMARKS.md.tmp && mv BENCHMARKS.md.tmp BENCHMARKS.md
+
+bench-quick: setup ## some minutes of it, printed: does watching cost roughly what it did?
+	$(BENCH) matrix --out $(BENCH_OUT)-quick --models llama-12 --batch 1,16 --prompt 16,256 --threads 1 \
+		--presets again,flags,standard --rounds 2 --processes 1 --memory-rounds 1 $(BENCH_ARGS)
+	OMP_NUM_THREADS=1 $(BENCH) extras --parts suite --rounds 2 --json $(BENCH_OUT)-quick/extras.json
+	$(BENCH) render $(BENCH_OUT)-quick/*.json
+
+bench-gpu: ## the same on CUDA, with any Python that has torch, transformers and pydantic: make bench-gpu PYTHON=...
+	PYTHONPATH=include $(PYTHON) -m model_health.bench matrix --out $(BENCH_OUT)-gpu --device cuda --models llama-1b,llama-8b \
+		--dtypes bfloat16 --caches dynamic,static --batch 1,16,64 --prompt 16,256 --threads 1 --rounds 5 --processes 1 $(BENCH_ARGS)
+	PYTHONPATH=include $(PYTHON) -m model_health.bench render $(BENCH_OUT)-gpu/*.json
+
+# Counted operations are the same on every machine and fail the build. Times on a shared machine only inform.
+bench-gate: setup ## fail if the probes add operations or waits; print what they add in time
+	$(call section,operations,$(BENCH) operations --check $(COUNTS))
+	@$(BENCH) cell --model llama-12 --batch 4 --prompt 64 --presets again,flags,standard --rounds 3 --memory-rounds 0 || true
+
+bench-counts: setup ## count again and write what is expected from now on
+	$(BENCH) operations --write $(COUNTS)
 
 format: ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

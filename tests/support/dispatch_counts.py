@@ -1,73 +1,13 @@
-"""Counts what reaches torch's dispatcher: operations, waits for the device, and bytes that are alive.
-
-A count of operations does not depend on the machine, as a wall time does. On a GPU each one counted is a kernel to
-launch.
-"""
+"""Counts the bytes that are alive, as torch's dispatcher sees them: the same on every machine."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-_VIEWS = frozenset(
-    [
-        "view",
-        "transpose",
-        "_unsafe_view",
-        "expand",
-        "slice",
-        "select",
-        "unsqueeze",
-        "squeeze",
-        "permute",
-        "t",
-        "reshape",
-        "detach",
-        "alias",
-        "split",
-        "unbind",
-        "as_strided",
-        "_reshape_alias",
-        "split_with_sizes",
-        "view_as",
-        "expand_as",
-        "diagonal",
-        "narrow",
-        "empty",
-        "new_empty",
-        "empty_like",
-        "empty_strided",
-        "lift_fresh",
-        "is_same_size",
-    ]
-)
-"""Operations that launch nothing: they look at memory, or reserve it."""
-_WAITS = frozenset(("_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "_unique2", "unique_dim"))
-"""Operations after which the host knows a number of the device: it has to wait for it."""
-
-
-class Counts(TorchDispatchMode):
-    """While active: `kernels` and `waits` by name of the operation, `uploads` of host numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernels: Counter[str] = Counter()
-        self.waits: Counter[str] = Counter()
-        self.uploads = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name.split("::")[1]
-        if name in _WAITS:
-            self.waits[name] += 1
-        elif name not in _VIEWS:
-            self.kernels[name] += 1
-        self.uploads += name == "lift_fresh"
-        return func(*args, **(kwargs or {}))
 
 
 class AliveBytes(TorchDispatchMode):

@@ -25,7 +25,8 @@ _LAUNCHES_NOTHING = frozenset([
 """Operations that look at memory, or reserve it."""
 _WAITS = frozenset(["_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "_unique2", "unique_dim"])
 """Operations after which the host knows a number of the device: it has to wait for it."""
-_TO_HOST = frozenset([torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist])
+_TO_HOST = frozenset([torch.Tensor.cpu, torch.Tensor.tolist])
+"""`numpy` is none of them: what is on a device has to be brought over first, and that counts."""
 
 
 class Counts(TorchDispatchMode):
@@ -49,7 +50,7 @@ class Counts(TorchDispatchMode):
 
 
 class HostCopies(TorchFunctionMode):
-    """While active: how often a tensor was asked for its numbers by name (`cpu`, `numpy`, `tolist`, `to("cpu")`).
+    """While active: how often a tensor was asked for its numbers by name (`cpu`, `tolist`, `to("cpu")`).
 
     On a CPU these copy nothing and reach no dispatcher, but on a GPU each of them waits.
     """
@@ -73,11 +74,11 @@ def _names_the_host(values: list[Any]) -> bool:
 
 
 class Tally:
-    """Both counters at once; `mark()` gives what was counted since the last mark: kernels, waits."""
+    """Both counters at once; `mark()` gives what was counted since the last mark."""
 
     def __init__(self) -> None:
         self._counts, self._copies = Counts(), HostCopies()
-        self._before = (0, 0)
+        self._before = (0, 0, 0)
 
     def __enter__(self) -> Self:
         self._copies.__enter__()
@@ -88,10 +89,10 @@ class Tally:
         self._counts.__exit__(*ended)
         self._copies.__exit__(*ended)
 
-    def mark(self) -> tuple[int, int]:
-        """Kernels and waits since the last mark; what uploads a host number counts as a wait: on a GPU it is a copy."""
-        waits = self._counts.waits.total() + self._copies.copies.total() + self._counts.uploads
-        now = (self._counts.kernels.total(), waits)
-        since = (now[0] - self._before[0], now[1] - self._before[1])
+    def mark(self) -> tuple[int, int, int]:
+        """Since the last mark: kernels, waits for the device, and host numbers that were sent to it."""
+        counts = self._counts
+        now = (counts.kernels.total(), counts.waits.total() + self._copies.copies.total(), counts.uploads)
+        since = (now[0] - self._before[0], now[1] - self._before[1], now[2] - self._before[2])
         self._before = now
         return since

@@ -25,24 +25,29 @@ from model_health.errors import BadInput
 from model_health.metrics.recording import record
 from model_health.runner.loading_quiet import quiet_transformers
 
-BLOCK = 16
-"""Decode steps are reduced in blocks of this size: any so many steps in a row cost the same."""
-FIRST = 34
-"""The first two blocks are compared with the backend's output as well; counting starts after them."""
+NEW_TOKENS = 64
+"""As many as a canary prompt makes: what is put off to a block of steps, or to the end, is in the sum."""
 STEP_SLACK = 2.0
 PREFILL_SLACK = 0.05
-"""By how much the extra operations may rise: so many a decode step, and this share of a prefill's."""
+UPLOAD_SLACK = 0.25
+"""By how much what is added may rise: so many a decode step, and this share of a prefill's operations."""
 
 Count = Annotated[float, Field(ge=0.0)]
 
 
 class Price(ConfigModel):
-    """Operations and waits. Of a preset: those that it adds to plain."""
+    """Operations, waits for the device, and uploads of host numbers. Of a preset: those that it adds to plain.
+
+    A decode step's operations are all that follow the prefill until `generate` returns, divided by the steps; its waits
+    and uploads are those in the loop, not those at the end.
+    """
 
     prefill_operations: float
     prefill_waits: float
+    prefill_uploads: float
     step_operations: float
     step_waits: float
+    step_uploads: float
 
 
 class Counted(ConfigModel):
@@ -61,6 +66,7 @@ class Case:
     shape: Shape
     padded: bool = False
     cache: str = "dynamic"
+    kinds: tuple[Kind, ...] = WATCHED
 
 
 def _narrow(name: str, **fields: Any) -> Shape:
@@ -71,8 +77,8 @@ def _narrow(name: str, **fields: Any) -> Shape:
 _LLAMA = _narrow("llama-12", hidden_size=96, intermediate_size=128)
 CASES: Mapping[str, Case] = {
     "llama-12": Case(_LLAMA),
-    "llama-12, padded": Case(_LLAMA, padded=True),
-    "llama-12, static cache": Case(_LLAMA, cache="static"),
+    "llama-12, padded": Case(_LLAMA, padded=True, kinds=("standard",)),
+    "llama-12, static cache": Case(_LLAMA, cache="static", kinds=("standard",)),
     "gpt2-small": Case(_narrow("gpt2-small", n_embd=96)),
     "t5-small": Case(_narrow("t5-small", d_model=64, d_kv=16, d_ff=128)),
 }
@@ -85,42 +91,45 @@ def count_case(case: Case) -> dict[Kind, Price]:
     if case.padded:
         first = slice(None, 9) if not model.config.is_encoder_decoder else slice(15, None)
         inputs["attention_mask"][1, first] = 0
-    work = Work(model, inputs, FIRST + BLOCK, case.cache)
+    work = Work(model, inputs, NEW_TOKENS, case.cache)
     plain = _count(work, "plain")
     found: dict[Kind, Price] = {"plain": plain}
-    for kind in WATCHED:
+    for kind in case.kinds:
         watched = _count(work, kind)
         found[kind] = Price(**{name: getattr(watched, name) - getattr(plain, name) for name in Price.model_fields})
     return found
 
 
 def _count(work: Work, kind: Kind) -> Price:
-    marks: list[tuple[int, int]] = []
+    marks: list[tuple[int, int, int]] = []
     model: Any = work.model
     with torch.inference_mode(), quiet_transformers():
         if kind == "plain" or kind == "again":
-            _generate(model, work, marks)
+            _generate(model, work.arguments(), marks)
         else:
             with record(model, PRESETS[kind]):
-                _generate(model, work, marks)
-    steps = marks[FIRST : FIRST + BLOCK]
-    assert len(steps) == BLOCK, f"{len(marks)} forward passes are too few"
+                _generate(model, work.arguments(), marks)
+    prefill, *steps, end = marks
+    assert len(steps) == work.new_tokens - 1, f"{len(marks) - 1} forward passes are not one a token"
     return Price(
-        prefill_operations=marks[0][0],
-        prefill_waits=marks[0][1],
-        step_operations=sum(kernels for kernels, _ in steps) / BLOCK,
-        step_waits=sum(waits for _, waits in steps) / BLOCK,
+        prefill_operations=prefill[0],
+        prefill_waits=prefill[1],
+        prefill_uploads=prefill[2],
+        step_operations=(end[0] + sum(step[0] for step in steps)) / len(steps),
+        step_waits=sum(step[1] for step in steps) / len(steps),
+        step_uploads=sum(step[2] for step in steps) / len(steps),
     )
 
 
-def _generate(model: Any, work: Work, marks: list[tuple[int, int]]) -> None:
+def _generate(model: Any, arguments: dict[str, Any], marks: list[tuple[int, int, int]]) -> None:
     with Tally() as tally:
         # registered after the probes, so it runs after them
         handle = model.register_forward_hook(lambda *_: marks.append(tally.mark()))
         try:
-            model.generate(**work.arguments())
+            model.generate(**arguments)
         finally:
             handle.remove()
+        marks.append(tally.mark())
 
 
 def count_all() -> Counted:
@@ -144,7 +153,7 @@ def read_expected(path: Path) -> Counted:
 def worse(expected: Counted, found: Counted) -> Iterator[str]:
     """A line for each price that rose by more than its slack, or that nobody expected. Waits have no slack."""
     for case, prices in found.prices.items():
-        for kind in WATCHED:
+        for kind in [kind for kind in prices if kind != "plain"]:
             known = expected.prices.get(case, {}).get(kind)
             if known is None:
                 yield f"{case}, {kind}: no count is expected; write the file again"
@@ -158,6 +167,8 @@ def _rises(known: Price, now: Price) -> Iterator[str]:
         "step_waits": known.step_waits,
         "prefill_operations": known.prefill_operations + max(known.prefill_operations * PREFILL_SLACK, STEP_SLACK),
         "prefill_waits": known.prefill_waits,
+        "step_uploads": known.step_uploads + UPLOAD_SLACK,
+        "prefill_uploads": known.prefill_uploads + STEP_SLACK,
     }
     for name, limit in limits.items():
         value = getattr(now, name)
@@ -168,10 +179,11 @@ def _rises(known: Price, now: Price) -> Iterator[str]:
 
 def table(counted: Counted) -> Iterator[str]:
     """The counts as lines of a Markdown table."""
-    yield "| model | runs | operations, prefill | waits, prefill | operations, decode step | waits, decode step |"
-    yield "|---|---|---:|---:|---:|---:|"
+    names = list(Price.model_fields)
+    yield "| model | runs | " + " | ".join(name.replace("_", " ") for name in names) + " |"
+    yield "|---|---|" + "---:|" * len(names)
     for case, prices in counted.prices.items():
         for kind, price in prices.items():
             sign = "" if kind == "plain" else "+"
-            numbers = (price.prefill_operations, price.prefill_waits, price.step_operations, price.step_waits)
-            yield f"| {case} | {kind} | " + " | ".join(f"{sign}{number:g}" for number in numbers) + " |"
+            numbers = " | ".join(f"{sign}{getattr(price, name):.4g}" for name in names)
+            yield f"| {case} | {kind} | {numbers} |"

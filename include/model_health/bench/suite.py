@@ -24,6 +24,7 @@ from model_health.runner.batches import Batch, make_batches
 from model_health.runner.canary import run_canaries
 from model_health.runner.generate import generate_plain
 from model_health.runner.loading import LoadedModel, load_model
+from model_health.runner.loading_quiet import quiet_transformers
 from model_health.runner.prompts import tokenize
 from model_health.runner.request import RunOutcome, RunRequest
 
@@ -98,7 +99,8 @@ def _project(home: Path, shape: str, threads: int) -> Settings:
     model = build_shape(SHAPES[shape])
     weights = home / "weights"
     model.config.eos_token_id = None
-    model.save_pretrained(weights)
+    with quiet_transformers():
+        model.save_pretrained(weights)
     size = int(model.config.vocab_size)
     _tokenizer(size).save_pretrained(weights)
     entry = {"name": NAME, "source": {"path": "weights"}, "device": "cpu", "suites": [NAME], "threads": threads}
