@@ -268,6 +268,10 @@ def test_ci_calls_make_test() -> None:
     assert re.search(r"^make test$", script, re.MULTILINE)
 
 
+WITH_ACTIONS = frozenset({"baseline"})
+"""Commands whose actions have options of their own."""
+
+
 def named_commands() -> list[tuple[str, ...]]:
     """Every `model-health` command line that a document or a page shows, without its comment."""
     texts = [code_of(path) for path in documents()] + [path.read_text() for path in tracked("dashboard/*.py")]
@@ -277,14 +281,16 @@ def named_commands() -> list[tuple[str, ...]]:
 
 @pytest.mark.slow
 def test_a_console_command_in_a_document_exists_with_its_options() -> None:
-    program = Path(sys.executable).with_name("model-health")
-    asked: dict[str, set[str]] = {words[0]: set() for words in named_commands()}
+    asked: dict[tuple[str, ...], set[str]] = {}
     for words in named_commands():
-        asked[words[0]] |= {word for word in words if word.startswith("--")}
-    assert {"run", "show", "validate", "convert", "models", "suites"} <= set(asked)
-    asked["run"] |= set(re.findall(r"`(--[a-z-]+)`", section_of("README.md", "Command line")))
+        # a command may have actions with options of their own
+        action = words[1:2] if len(words) > 1 and words[0] in WITH_ACTIONS and words[1].isalpha() else ()
+        asked.setdefault((words[0], *action), set()).update(word for word in words if word.startswith("--"))
+    assert {"run", "show", "validate", "convert", "models", "suites", "baseline"} <= {command[0] for command in asked}
+    asked["run",] |= set(re.findall(r"`(--[a-z-]+)`", section_of("README.md", "Command line")))
     for command, options in asked.items():
-        done = subprocess.run([program, command, "--help"], capture_output=True, text=True, check=False)
+        program = [Path(sys.executable).with_name("model-health"), *command, "--help"]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"model-health {command}: {done.stderr}"
         assert {option for option in options if not re.search(rf"{option}\b", done.stdout)} == set(), command
 
