@@ -10,6 +10,8 @@ says what to do. The Dag `run_canaries` may be paused, its scheduler down, or ev
 **When `deliver` or `publish` is red.** A transport does not take its alerts, or a sink its samples; they wait in the
 outbox and the task tries again. `publish` is also what brings a sink up to date between two canary runs.
 
+**When `retire` is red.** A gateway still shows a model that is no longer configured, and does not answer.
+
 The watcher can stop as well: let something outside watch this Dag's last success, such as the alert on the age of
 `last_valid_run_timestamp_seconds` in Prometheus or Datadog (`model-health monitors render`).
 """
@@ -23,6 +25,7 @@ from airflow.sdk import dag
 from model_health_airflow.operators.deliver_alerts import DeliverAlertsOperator
 from model_health_airflow.operators.evaluate_gates import CheckFreshnessOperator
 from model_health_airflow.operators.publish import PublishOperator
+from model_health_airflow.operators.retire import RetireOperator
 
 
 @dag(
@@ -43,7 +46,9 @@ def check_freshness() -> None:
     """Look at the clock, then deliver, whatever was found."""
     look = CheckFreshnessOperator(task_id="look")
     look >> DeliverAlertsOperator(task_id="deliver", trigger_rule="all_done")
-    look >> PublishOperator(task_id="publish", trigger_rule="all_done")
+    publish = PublishOperator(task_id="publish", trigger_rule="all_done")
+    # After what waited was sent: that may have been of a model which was retired meanwhile.
+    look >> publish >> RetireOperator(task_id="retire", trigger_rule="all_done")
 
 
 check_freshness()

@@ -12,9 +12,9 @@ from model_health.errors import BadInput, ConfigError
 from model_health.report.samples import Sample
 from model_health.sinks.base import PublishContext
 from model_health.sinks.registry import open_sink
-from model_health.sinks.retire import configured, retire
+from model_health.sinks.retire import Retired, configured, retire
 from support.configs import MODEL, SUITE, make_settings, write_files
-from support.prometheus_servers import pushgateway
+from support.prometheus_servers import free_port, pushgateway
 from support.sink_samples import run_samples
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -41,9 +41,9 @@ def test_only_enabled_models_with_their_suites_stay(tmp_path: Path) -> None:
     sink = open_sink("textfile", settings)
     for model, suite in (("tiny", "smoke"), ("tiny", "old"), ("asleep", "smoke"), ("gone", "smoke")):
         sink.publish(*run_samples(NOON, model=model, suite=suite))
-    assert retire(settings) == {"textfile": 6}
+    assert retire(settings).taken == {"textfile": 6}
     assert published(tmp_path) == {"tiny"}
-    assert retire(settings) == {"textfile": 0}
+    assert retire(settings).taken == {"textfile": 0}
 
 
 def test_gates_are_taken_from_their_file(tmp_path: Path) -> None:
@@ -76,7 +76,17 @@ def test_no_models_at_all_is_taken_for_a_wrong_home(tmp_path: Path) -> None:
 
 
 def test_sinks_that_show_nothing_have_nothing_to_retire(tmp_path: Path) -> None:
-    assert retire(settings_of(tmp_path, **{"sinks.yaml": "local: {enabled: true}\n"})) == {}
+    assert retire(settings_of(tmp_path, **{"sinks.yaml": "local: {enabled: true}\n"})) == Retired()
+
+
+def test_a_sink_that_does_not_answer_keeps_nothing_from_the_others(tmp_path: Path) -> None:
+    down = f"prometheus: {{enabled: true, url: 'http://127.0.0.1:{free_port()}'}}\n"
+    settings = settings_of(tmp_path, **{"sinks.yaml": down + FILES["sinks.yaml"]})
+    open_sink("textfile", settings).publish(*run_samples(NOON, model="gone", suite="smoke"))
+    retired = retire(settings)
+    assert retired.taken["textfile"] > 0
+    assert published(tmp_path) == set()
+    assert "no answer" in retired.problems["prometheus"]
 
 
 @pytest.mark.services
@@ -88,6 +98,6 @@ def test_a_gateway_forgets_a_model_that_is_no_longer_configured(tmp_path: Path) 
             sink.publish(*run_samples(NOON, model=model, suite="smoke"))
         verdict = Sample("gate_verdict", 2.0, None, NOON, {"model": "tiny", "suite": "smoke", "gate": "old"})
         sink.publish([verdict], PublishContext("r"))
-        assert retire(settings) == {"prometheus": 3}
+        assert retire(settings).taken == {"prometheus": 3}
         assert {group["model"] for group in server.groups()} == {"tiny"}
         assert not [group for group in server.groups() if "gate" in group]

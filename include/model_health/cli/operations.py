@@ -55,9 +55,12 @@ def run_outbox(arguments: argparse.Namespace) -> int:
 
     settings = load_settings()
     if arguments.action == "retire":
-        for sink, count in retire(settings, targets=[arguments.target] if arguments.target else None).items():
+        retired = retire(settings, targets=[arguments.target] if arguments.target else None)
+        for sink, count in retired.taken.items():
             print(f"{sink}: {count} taken away")
-        return ExitCode.HEALTHY
+        for problem in retired.problems.values():
+            sys.stderr.write(f"model-health: {problem}\n")
+        return ExitCode.COULD_NOT_MEASURE if retired.problems else ExitCode.HEALTHY
     with Index.open(settings.index_url) as index:
         if arguments.action == "list" and not (arguments.target or arguments.state):
             print_rows(status.count_rows(index, utc_now()), arguments.json)

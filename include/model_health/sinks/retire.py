@@ -8,13 +8,14 @@ through the sinks.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from model_health.config.gates import load_gates
 from model_health.config.load import load_project
 from model_health.config.settings import Settings
 from model_health.config.sinks import load_sinks
-from model_health.errors import ConfigError
+from model_health.errors import ConfigError, ModelHealthError
 from model_health.gates.freshness import EVERYTHING
 from model_health.sinks.groups import Configured
 from model_health.sinks.registry import open_sink
@@ -26,6 +27,14 @@ class Retiring(Protocol):
 
     def retire(self, configured: Configured) -> Collection[object]:
         """Take away what is not covered; what that was. Raises `DeliveryFailed` or `StoreError`."""
+
+
+@dataclass
+class Retired:
+    """What was taken away: how many things, by sink; `problems` says why a sink did not do it."""
+
+    taken: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
 
 
 def configured(settings: Settings, *, targets: Collection[str] | None = None) -> Configured:
@@ -50,13 +59,13 @@ def configured(settings: Settings, *, targets: Collection[str] | None = None) ->
     )
 
 
-def retire(settings: Settings, *, targets: Collection[str] | None = None) -> dict[str, int]:
-    """Take away from every enabled sink what is no longer configured; how many things, by sink.
+def retire(settings: Settings, *, targets: Collection[str] | None = None) -> Retired:
+    """Take away from every enabled sink what is no longer configured. Doing it again takes nothing more.
+
+    Each sink is asked by itself: one that does not answer keeps nothing from the others.
 
     Raises:
         BadInput: see `configured`; nothing is taken away then, and not where no model is enabled either.
-        DeliveryFailed: a sink did not answer.
-        StoreError: a file could not be removed.
     """
     known = configured(settings, targets=targets)
     if not known.pairs:
@@ -65,5 +74,12 @@ def retire(settings: Settings, *, targets: Collection[str] | None = None) -> dic
             subject=str(settings.configs_dir),
             hint="check MODEL_HEALTH_HOME",
         )
-    sinks = [open_sink(name, settings) for name in load_sinks(settings).enabled]
-    return {sink.name: len(sink.retire(known)) for sink in sinks if isinstance(sink, Retiring)}
+    retired = Retired()
+    for name in load_sinks(settings).enabled:
+        try:
+            sink = open_sink(name, settings)
+            if isinstance(sink, Retiring):
+                retired.taken[name] = len(sink.retire(known))
+        except ModelHealthError as error:  # said by the caller, once every sink was asked
+            retired.problems[name] = str(error)
+    return retired
