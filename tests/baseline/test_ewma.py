@@ -54,7 +54,7 @@ def test_a_shift_of_one_deviation_is_found_in_eight_nights_where_three_sigma_lim
 
 
 @given(st.floats(20, 3000), st.sampled_from([0.05, 0.2, 0.5]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_a_designed_chart_has_its_run_length(run_length: float, weight: float) -> None:
     assert chart_for(run_length, weight).run_length() == pytest.approx(run_length, rel=1e-3)
 
