@@ -138,6 +138,22 @@ def test_our_own_variables_are_ones_that_the_library_reads() -> None:
     assert names <= set(SETTING_VARIABLES)
 
 
+def test_the_secrets_that_configs_name_reach_airflow_as_files() -> None:
+    for service in AIRFLOW.values():
+        mounts = dict(mount.split(":")[:2] for mount in service["volumes"])
+        assert service["environment"]["MODEL_HEALTH_SECRETS_DIR"] == mounts["./secrets"]
+    assert not any("secrets" in mount for mount in SERVICES["dashboard"]["volumes"])
+    done = subprocess.run(["git", "check-ignore", "secrets/any"], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+def test_the_pool_that_gpu_tasks_wait_in_is_made_before_any_of_them_starts() -> None:
+    pools = [command for command in airflow_commands() if command[:2] == ["pools", "set"]]
+    assert [command[2] for command in pools] == ["gpu"]
+    for name in ("scheduler", "dag-processor", "triggerer", "api-server"):
+        assert SERVICES[name]["depends_on"]["init"]["condition"] == "service_completed_successfully"
+
+
 def stages() -> dict[str, str]:
     """The text of each stage of the Dockerfile, by name."""
     parts = re.split(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, flags=re.MULTILINE)

@@ -204,3 +204,29 @@ def test_a_key_of_a_sink_can_be_overridden(tmp_path: Path) -> None:
     settings = load_settings({"MODEL_HEALTH_SINKS__PROMETHEUS__URL": "http://gateway:9091"}, cwd=tmp_path)
     (override,) = settings.overrides
     assert (override.section, override.path) == ("sinks", ("prometheus", "url"))
+
+
+def test_secrets_may_lie_in_files_and_a_variable_wins(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "team_url").write_text("https://hooks.example.org/one\n")
+    (folder / "datadog_api_key").write_text("from-the-file")
+    (folder / "empty").write_text("\n")
+    (folder / ".hidden").write_text("\x00")
+    variables = {"MODEL_HEALTH_HOME": str(tmp_path), "MODEL_HEALTH_SECRETS_DIR": "secrets"}
+    settings = load_settings({**variables, "MODEL_HEALTH_SECRETS__DATADOG_API_KEY": "from-the-variable"})
+    assert settings.secret("team_url") == "https://hooks.example.org/one"
+    assert settings.secret("datadog_api_key") == "from-the-variable"
+    assert set(settings.secrets) == {"team_url", "datadog_api_key"}
+    assert "from-the" not in repr(settings)
+    assert "MODEL_HEALTH_SECRETS_DIR" not in child_environment(settings, variables)
+
+
+def test_a_folder_of_secrets_that_is_missing_or_holds_something_else_is_named(tmp_path: Path) -> None:
+    variables = {"MODEL_HEALTH_HOME": str(tmp_path), "MODEL_HEALTH_SECRETS_DIR": str(tmp_path / "none")}
+    with pytest.raises(ConfigError, match=r"MODEL_HEALTH_SECRETS_DIR .*none: cannot be read"):
+        load_settings(variables)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "team-url.txt").write_text("x")
+    with pytest.raises(ConfigError, match="does not name a secret"):
+        load_settings(variables)

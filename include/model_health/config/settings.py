@@ -12,6 +12,7 @@ override their keys are collected here as `ConfigOverride` and applied where the
     MODEL_HEALTH_SINKS__<sink>__<key>          a key of one sink
     MODEL_HEALTH_MONITORS__<key>               a key of monitors.yaml, such as PROMETHEUS__RULES_DIR
     MODEL_HEALTH_SECRETS__<name>               a secret, such as a key or a password; YAML files only name it
+    MODEL_HEALTH_SECRETS_DIR                   a folder with one file per secret, named like it; a variable wins
 
 Names are matched without regard to case, with `-`, `.` and `_` alike. Values are YAML (`true`, `1e-3`,
 `[core, smoke]`); a secret is taken as it is. A variable that is set to nothing counts as unset.
@@ -34,6 +35,7 @@ from model_health.errors import ConfigError
 PREFIX = "MODEL_HEALTH_"
 HOME_VARIABLE = f"{PREFIX}HOME"
 SECRETS_PREFIX = f"{PREFIX}SECRETS__"
+SECRETS_DIR_VARIABLE = f"{PREFIX}SECRETS_DIR"
 OVERRIDABLE = ("models", "suites", "thresholds", "gates", "sinks", "monitors")
 _EXAMPLES = {"thresholds": "DEFAULT", "gates": "RULES__<name>"}
 _DEPTHS = {"gates": 1, "monitors": 1}
@@ -68,6 +70,9 @@ class Settings(ConfigModel):
     terminate_grace_seconds: Seconds = Field(default=20.0, description="From asking a child to stop to killing it.")
     airflow_url: str | None = Field(default=None, description="Base of links to Airflow.")
     dashboard_url: str | None = Field(default=None, description="Base of links to the dashboard.")
+    secrets_dir: Path | None = Field(
+        default=None, repr=False, description="Folder of files, each of which holds the secret of its name."
+    )
     overrides: tuple[ConfigOverride, ...] = ()
     secrets: dict[str, SecretStr] = Field(default_factory=dict, repr=False, description="By lower-case name.")
 
@@ -128,6 +133,8 @@ def load_settings(environ: Mapping[str, str] | None = None, *, cwd: Path | None 
     values["configs_dir"] = _absolute(values.get("configs_dir"), home) or home / "configs"
     values["cache_dir"] = _absolute(values.get("cache_dir"), home) or state / "cache"
     values["python"] = _absolute(values.get("python"), home) or Path(sys.executable)
+    values["secrets_dir"] = _absolute(values.get("secrets_dir"), home)
+    secrets = {**_secret_files(values["secrets_dir"]), **secrets}
     values.setdefault("store_uri", str(state / "store"))
     values.setdefault("index_url", f"sqlite:///{state / 'index.db'}")
     try:
@@ -160,6 +167,7 @@ def child_environment(settings: Settings, environ: Mapping[str, str] | None = No
     """
     own = os.environ if environ is None else environ
     child = {name: value for name, value in own.items() if not name.upper().startswith(SECRETS_PREFIX)}
+    child.pop(SECRETS_DIR_VARIABLE, None)
     child[HOME_VARIABLE] = str(settings.home)
     child["TOKENIZERS_PARALLELISM"] = "false"
     wait_politely(child)
@@ -181,6 +189,19 @@ def _secret(variable: str, value: str) -> SecretStr:
     if not value.isprintable():
         raise ConfigError("holds a line break or another control character", subject=variable)
     return SecretStr(value)
+
+
+def _secret_files(folder: Path | None) -> dict[str, SecretStr]:
+    """The secrets that lie in a folder, by lower-case name; hidden files and folders are no secrets."""
+    if folder is None:
+        return {}
+    try:
+        files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.is_file()]
+        texts = {path.name: path.read_text(encoding="utf-8") for path in files}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "a file in it is not text"
+        raise ConfigError(f"cannot be read: {reason}", subject=f"{SECRETS_DIR_VARIABLE} {folder}") from None
+    return {name.lower(): _secret(secret_variable(name), text) for name, text in texts.items() if text.strip()}
 
 
 def _absolute(value: str | None, base: Path) -> Path | None:
