@@ -31,8 +31,9 @@ def add_parsers(sub: Any, epilog: str) -> None:
     gates.add_argument("--json", action="store_true", help="print JSON")
     gates.set_defaults(call=run_gates)
 
-    alerts = sub.add_parser("alerts", help="alerts that stand", epilog=epilog)
-    alerts.add_argument("action", choices=("list",))
+    alerts = sub.add_parser("alerts", help="alerts that stand, or a test message", epilog=epilog)
+    alerts.add_argument("action", choices=("list", "test"), help="test sends a message to the alert transports")
+    alerts.add_argument("--target", action="append", default=[], metavar="NAME", help="test: only this transport")
     alerts.add_argument("--history", action="store_true", help="every change of verdict, newest first")
     alerts.add_argument("--model", metavar="NAME", help="history of this model only")
     alerts.add_argument("--json", action="store_true", help="print JSON")
@@ -98,7 +99,9 @@ def run_gates(arguments: argparse.Namespace) -> int:
 
 
 def run_alerts(arguments: argparse.Namespace) -> int:
-    """`model-health alerts list [--history]`."""
+    """`model-health alerts list [--history]`, `model-health alerts test [--target NAME]`."""
+    if arguments.action == "test":
+        return _test_alerts(arguments)
     from model_health.alerting.status import history_rows, standing_rows
     from model_health.store.index.index import Index
 
@@ -106,6 +109,19 @@ def run_alerts(arguments: argparse.Namespace) -> int:
         rows = history_rows(index, model=arguments.model) if arguments.history else standing_rows(index)
     print_rows(rows, arguments.json)
     return ExitCode.HEALTHY
+
+
+def _test_alerts(arguments: argparse.Namespace) -> int:
+    from model_health.delivery.trial import send_test
+    from model_health.store.index.index import utc_now
+
+    answers = send_test(load_settings(), utc_now(), arguments.target)
+    for target, problem in answers.items():
+        if problem is None:
+            print(f"{target}: delivered")
+        else:
+            sys.stderr.write(f"model-health: {problem if target in problem else f'{target}: {problem}'}\n")
+    return ExitCode.COULD_NOT_MEASURE if any(answers.values()) else ExitCode.HEALTHY
 
 
 def run_monitors(arguments: argparse.Namespace) -> int:
