@@ -15,6 +15,9 @@ SHIPPED: list[tuple[FileKind, str]] = [
     ("model", "models/*.yaml"),
     ("suite", "canaries/*.yaml"),
     ("thresholds", "thresholds.yaml"),
+    ("gates", "gates.yaml"),
+    ("sinks", "sinks.yaml"),
+    ("monitors", "monitors.yaml"),
 ]
 
 
@@ -41,6 +44,10 @@ def test_the_files_we_ship_fit_their_schema(repository: Path, kind: FileKind, pa
         ("suite", {"name": "s", "version": "1.0.0", "prompts": []}),
         ("suite", {"name": "s", "version": "1.0.0", "prompts": [{"id": "p", "group": "g", "text": ""}]}),
         ("thresholds", {"defaults": {}}),
+        ("gates", {"rules": {"g": {"flags": ["no_such_flag"], "fail": 0}}}),
+        ("gates", {"rulez": {}}),
+        ("sinks", {"local": {"enabled": True, "keeep": 1}}),
+        ("monitors", {"grafana": {}}),
         ("thresholds", {"families": {"llama": {"repetition_cosine": 2.0}}}),
     ],
 )

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from model_health.config.gates import GatesConfig
 from model_health.config.models import ModelConfig
+from model_health.config.monitors import MonitorsConfig
+from model_health.config.sinks import SinksConfig
 from model_health.config.suites import CanarySuite
 from model_health.config.thresholds import Thresholds
 
-FileKind = Literal["model", "suite", "thresholds"]
+FileKind = Literal["model", "suite", "thresholds", "gates", "sinks", "monitors"]
 
 
 def yaml_schema(kind: FileKind) -> dict[str, Any]:
@@ -22,6 +25,15 @@ def yaml_schema(kind: FileKind) -> dict[str, Any]:
         schema: dict[str, Any] = {"anyOf": [one, {"type": "array", "items": one}], "$defs": definitions}
     elif kind == "suite":
         schema = CanarySuite.model_json_schema()
+    elif kind == "gates":
+        schema = GatesConfig.model_json_schema()
+        for kind_of_rule in (name for name in schema["$defs"] if name.endswith("Rule")):
+            rule = schema["$defs"][kind_of_rule]  # its key is its name
+            rule["required"] = [name for name in rule["required"] if name != "name"]
+    elif kind == "sinks":
+        schema = SinksConfig.model_json_schema()
+    elif kind == "monitors":
+        schema = MonitorsConfig.model_json_schema()
     else:
         one = Thresholds.model_json_schema()
         definitions = one.pop("$defs")
