@@ -54,7 +54,9 @@ def naive(loaded: LoadedModel, item: Any) -> torch.Tensor:
     return logits.float().log_softmax(-1)[len(item.context_ids) - 1 : -1]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "mistral", "mamba", "t5", "bart"])
+@pytest.mark.parametrize(
+    "family", ["llama", "gpt2", "bloom", "mistral", "mamba", "gemma2", "gpt_oss", "qwen3_moe", "opt", "t5", "bart"]
+)
 def test_every_number_is_what_one_call_of_the_model_gives(family: str, tmp_path: Path) -> None:
     loaded = tiny(tmp_path, family)
     observed = replay_loaded(loaded, plan_replay(SUITE, loaded, CONTINUATIONS), key(loaded))

@@ -96,9 +96,9 @@ def _learn(
     reference = replays[0]
     pairs = [(reference, other) for other in replays[1:]]
     production = reference.key.shape
-    variants = harmless_variants(loaded, production)
-    say(f"{loaded.config.name}: learning what is harmless, {len(variants)} more replays")
     items = plan_again(reference)
+    variants = harmless_variants(loaded, production, items)
+    say(f"{loaded.config.name}: learning what is harmless, {len(variants)} more replays")
     for variant, observed in replay_variants(loaded, suite, items, production, variants, identity=identity):
         if isinstance(observed, str):
             say(f"{loaded.config.name}: {variant.name} is left out: {observed}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import median
 
 from model_health.baseline.key import CacheMode, PaddingSide, ReplayShape
 from model_health.baseline.observations import ReplayObservation
@@ -18,7 +19,7 @@ from model_health.report.identity import ModelIdentity
 from model_health.runner.loading import LoadedModel, attention_backend
 from model_health.runner.replay import key_of, replay_loaded, under_attention
 
-CHUNK_TOKENS = 64
+MAX_CHUNK_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,18 @@ class Variant:
         return replace(production, **given)
 
 
-def harmless_variants(loaded: LoadedModel, production: ReplayShape) -> tuple[Variant, ...]:
-    """The variants that make sense for a model on its device: batch, padding, cache, threads, attention backend."""
+def harmless_variants(loaded: LoadedModel, production: ReplayShape, items: Sequence[ReplayItem]) -> tuple[Variant, ...]:
+    """The variants that make sense for a model on its device: batch, padding, cache, threads, attention backend.
+
+    The chunks of the one through a cache are at most half of most items, or else nothing would pass through the cache.
+    """
     variants = [Variant("batch of half", batch_size=max(1, production.batch_size // 2))]
     variants.append(Variant("one by one", batch_size=1))
     if not loaded.encoder_decoder:
         other: PaddingSide = "right" if production.padding_side == "left" else "left"
         variants.append(Variant(f"padding on the {other}", padding_side=other))
-    variants.append(Variant("through a cache", cache="chunked", chunk_tokens=CHUNK_TOKENS))
+    chunk = max(1, min(MAX_CHUNK_TOKENS, int(median(len(item.fed) for item in items)) // 2))
+    variants.append(Variant("through a cache", cache="chunked", chunk_tokens=chunk))
     if loaded.device.type == "cpu":
         variants.append(Variant("other threads", threads=1 if (production.threads or 1) > 1 else 2))
     backend = attention_backend(loaded.model)
