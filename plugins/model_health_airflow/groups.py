@@ -24,7 +24,7 @@ def canary_runs(pool: str, queue: str) -> None:
     name = f"choose_{queue}"
     # Without a choice there is no run, and so nothing that any gate could judge: the task speaks for itself.
     noted = TaskOutcomeNotifier(model="all", suite=name)
-    choice = task(choose, task_id=name, on_failure_callback=noted, on_success_callback=noted)(queue == "gpu")
+    choice = task(task_id=name, on_failure_callback=noted, on_success_callback=noted)(choose)(queue == "gpu")
     canary_group(pool, queue, chosen(name, "model"), chosen(name, "suite")).expand(place=choice)
 
 
