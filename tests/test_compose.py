@@ -60,7 +60,8 @@ def test_a_published_port_is_bound_to_loopback(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_mounted_path_or_volume_exists(name: str) -> None:
-    sources = [mount.split(":")[0] for mount in SERVICES[name].get("volumes", [])]
+    # A folder that is missing is made by compose; that of the secrets cannot be part of the repository.
+    sources = [source for mount in SERVICES[name].get("volumes", []) if (source := mount.split(":")[0]) != "./secrets"]
     assert sources or name == "postgres"
     missing = [s for s in sources if (not (ROOT / s).exists() if s.startswith(".") else s not in COMPOSE["volumes"])]
     assert missing == []
