@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from model_health.capture.layout import find_layout
-from model_health.capture.routers import NO_CAPACITY, NO_ROUTER, UNKNOWN_ROUTER, find_routers
+from model_health.capture.routers import NO_CAPACITY, NO_ROUTER, UNKNOWN_ROUTER, find_routers, logits_of
 from model_health.config.measure import PRESETS
 from support.models import build
 from support.recordings import prompts, report_of, watch
@@ -136,9 +136,12 @@ def test_a_dense_model_has_no_router_and_says_so() -> None:
     assert report.why_null("model_health.router") == NO_ROUTER
 
 
-def test_a_router_that_mixes_tokens_is_refused() -> None:
-    telemetry, _ = watch(small("doge"), prompts(4, vocabulary=60), ROUTER_ONLY, max_new_tokens=2)
-    assert telemetry.prompts[0].routers == ()
+@pytest.mark.parametrize("shape", [(2, 8, 4), (2, 2, 2, 4), (4,)])
+def test_logits_that_are_not_one_row_per_token_are_refused_with_a_reason(shape: tuple[int, ...]) -> None:
+    model, _ = build("mixtral")
+    (router, *_), _gaps = find_routers(model, find_layout(model))
+    assert isinstance(logits_of(router, (torch.zeros(8, 4),), 2, 4), torch.Tensor)
+    assert isinstance(logits_of(router, (torch.zeros(shape),), 2, 4), str)
 
 
 def test_choices_that_a_router_keeps_to_itself_leave_the_load_unmeasured() -> None:

@@ -19,12 +19,14 @@ from transformers import PreTrainedModel
 from transformers import logging as transformers_logging
 
 from model_health.capture.layout import ModelLayout, find_layout
+from model_health.capture.routers import NO_ROUTER
 from model_health.config.measure import PRESETS
 from model_health.metrics.recording import record
 from model_health.metrics.telemetry import NotMeasured, PromptTelemetry
 from support.naive import run_naive
 from support.parity import check_batch
 from support.recordings import report_of
+from support.router_reference import check_router_entropies, router_logits_of
 from support.shrink import build_small
 from support.shrink_table import NOT_RUNNABLE, VOCABULARY
 
@@ -41,6 +43,9 @@ _NAMED_PARTS = {
     "prompt_attention": "prompt attention",
     "prompt_surprisals": "prompt surprisals",
     "hidden": "hidden states",
+    "router": "routers",
+    "model_health.router.layers": "routers",
+    "model_health.router.encoder_layers": "encoder routers",
 }
 
 
@@ -55,10 +60,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome for one architecture, and the reason for anything but `full`."""
+    """The outcome for one architecture, the reason for anything but `full`, and what is measured of its routers."""
 
     outcome: Outcome
     reason: str = ""
+    routers: str = ""
 
 
 def prompts(encoder_decoder: bool, *, padded: bool = True) -> dict[str, torch.Tensor]:
@@ -82,7 +88,9 @@ def _told(error: BaseException) -> str:
 def summary(gaps: tuple[NotMeasured, ...], layers: int) -> str:
     """The gaps of a prompt in one line: equal reasons of several layers are told once, with their count."""
     grouped = Counter(
-        (gap.part, gap.reason, gap.layer is None) for gap in gaps if gap.reason != _BY_NATURE.get(gap.part)
+        (gap.part, gap.reason, gap.layer is None)
+        for gap in gaps
+        if gap.reason not in (_BY_NATURE.get(gap.part), NO_ROUTER)
     )
     told: dict[str, list[str]] = {}
     for (part, reason, everywhere), count in grouped.items():
@@ -132,7 +140,17 @@ def judge(model: PreTrainedModel, eager: PreTrainedModel) -> Finding:
 
 def _finding(telemetry: PromptTelemetry, layout: ModelLayout) -> Finding:
     reason = summary(telemetry.not_measured, len(layout.decoder.layers))
-    return Finding(Outcome.PARTIAL if reason else Outcome.FULL, reason)
+    return Finding(Outcome.PARTIAL if reason else Outcome.FULL, reason, routers_of(telemetry))
+
+
+def routers_of(telemetry: PromptTelemetry) -> str:
+    """What is measured of the routers of a mixture of experts; nothing where there are none."""
+    if not telemetry.routers:
+        return ""
+    loads = [series.load is not None for series in telemetry.routers]
+    parts = ["entropy", "load" if all(loads) else "load of some" if any(loads) else ""]
+    parts.append("drops" if any(series.dropped is not None for series in telemetry.routers) else "")
+    return ", ".join(part for part in parts if part)
 
 
 def _compare(
@@ -151,6 +169,9 @@ def _compare(
     assert torch.equal(sequences, plain.sequences), "the probes changed what was generated"
     assert torch.equal(sequences, reference.sequences), "the reference generated other tokens"
     check_batch(telemetry, reference, inputs, NEW_TOKENS, attention=eager is not None)
+    if telemetry.prompts[0].routers:
+        spied = router_logits_of(model, inputs, SETTINGS)
+        check_router_entropies(telemetry, spied, inputs)
     for prompt in telemetry.prompts:
         report_of(prompt)  # a report refuses a null without a reason
     return telemetry.prompts[0]

@@ -19,7 +19,7 @@ _MEANING = {
     Outcome.WRONG: "a number differs, or an exception of ours: a defect",
 }
 _TITLES = {"causal": "Causal language models", "seq2seq": "Encoder-decoder models"}
-_ROW = re.compile(r"^\| `([^`]+)` \| `([^`]+)` \| ([a-z ]+) \| (.*) \|$")
+_ROW = re.compile(r"^\| `([^`]+)` \| `([^`]+)` \| ([a-z ]+) \| ([a-z, ]*) \| (.*) \|$")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Row:
     mapping: str
     outcome: Outcome
     reason: str
+    routers: str = ""
 
 
 def versions() -> dict[str, str]:
@@ -58,11 +59,18 @@ def document(rows: Sequence[Row], date: str | None = None) -> str:
         *(f"| {outcome} | {counts[outcome]} | {_MEANING[outcome]} |" for outcome in Outcome),
         "",
         "State-space, linear and convolutional layers have no attention weights: hybrids are *partial* by nature.",
+        "Routers of a mixture of experts: entropies equal those of the router logits that transformers records itself.",
     ]
     for mapping, title in _TITLES.items():
-        lines += ["", f"## {title}", "", "| architecture | class | outcome | reason |", "|---|---|---|---|"]
         lines += [
-            f"| `{row.name}` | `{row.class_name}` | {row.outcome} | {row.reason.replace('|', '/')} |"
+            "",
+            f"## {title}",
+            "",
+            "| architecture | class | outcome | routers | reason |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| `{row.name}` | `{row.class_name}` | {row.outcome} | {row.routers} | {row.reason.replace('|', '/')} |"
             for row in rows
             if row.mapping == mapping
         ]
@@ -77,6 +85,6 @@ def read(text: str) -> list[Row]:
         mapping = next((key for key, title in _TITLES.items() if line == f"## {title}"), mapping)
         found = _ROW.match(line)
         if found:
-            name, class_name, outcome, reason = found.groups()
-            rows.append(Row(name, class_name, mapping, Outcome(outcome), reason))
+            name, class_name, outcome, routers, reason = found.groups()
+            rows.append(Row(name, class_name, mapping, Outcome(outcome), reason, routers))
     return rows

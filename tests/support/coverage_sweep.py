@@ -79,7 +79,7 @@ def judged(entry: Architecture) -> Finding:
     _, status = os.waitpid(child, 0)
     if chunks and status == 0:
         told = json.loads(b"".join(chunks))
-        return Finding(Outcome(told["outcome"]), told["reason"])
+        return Finding(Outcome(told["outcome"]), told["reason"], told.get("routers", ""))
     how = f"took more than {SECONDS} s" if late else f"died with status {status}"
     return Finding(Outcome.WRONG, f"the process {how}")
 
@@ -103,7 +103,9 @@ def sweep(entries: Iterable[Architecture], progress: Path | None = None) -> Iter
         for line in progress.read_text().splitlines():
             told = json.loads(line)
             if told["versions"] == versions():
-                known[told["mapping"], told["name"]] = Finding(Outcome(told["outcome"]), told["reason"])
+                known[told["mapping"], told["name"]] = Finding(
+                    Outcome(told["outcome"]), told["reason"], told.get("routers", "")
+                )
     for entry in entries:
         finding = known.get((entry.mapping, entry.name))
         if finding is None:
@@ -111,7 +113,7 @@ def sweep(entries: Iterable[Architecture], progress: Path | None = None) -> Iter
             if progress is not None:
                 with progress.open("a") as file:
                     file.write(json.dumps({**asdict(entry), **asdict(finding), "versions": versions()}) + "\n")
-        yield Row(entry.name, entry.class_name, entry.mapping, finding.outcome, finding.reason)
+        yield Row(entry.name, entry.class_name, entry.mapping, finding.outcome, finding.reason, finding.routers)
 
 
 def main() -> int:

@@ -115,3 +115,62 @@ def check_routers(
         counts = {"encoder": len(reference.encoder_logits), "decoder": len(reference.logits)}
         assert {stack: places[stack] for stack in counts} == counts, "routers that were not read"
     return compared
+
+
+def router_logits_of(
+    model: Any, inputs: dict[str, torch.Tensor], settings: dict[str, Any]
+) -> dict[str, list[list[torch.Tensor]]]:
+    """What transformers records of its routers in each pass of a plain `generate`: pass by pass, router by router."""
+    found: dict[str, list[list[torch.Tensor]]] = {"encoder": [], "decoder": []}
+    stacks = {"decoder": _body(model.get_decoder())}
+    if model.config.is_encoder_decoder:
+        stacks["encoder"] = model.get_encoder()
+    handles = []
+
+    def ask(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        return args, {**kwargs, "output_router_logits": True}
+
+    def listen(name: str) -> Any:
+        return lambda module, args, output: found[name].append(_logits(getattr(output, "router_logits", None)))
+
+    for name, stack in stacks.items():
+        handles += [
+            stack.register_forward_pre_hook(ask, with_kwargs=True),
+            stack.register_forward_hook(listen(name)),
+        ]
+    try:
+        with torch.inference_mode():
+            model.generate(**inputs, **settings)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _body(stack: Any) -> Any:
+    while stack.get_output_embeddings() is not None and stack.base_model is not stack:
+        stack = stack.base_model
+    return stack
+
+
+def check_router_entropies(
+    telemetry: BatchTelemetry, passes: dict[str, list[list[torch.Tensor]]], inputs: dict[str, torch.Tensor]
+) -> None:
+    """Hold every entropy of a batch against what was recorded. Routers that share a layer may be in either order."""
+    both, (batch, width) = bool(passes["encoder"]), inputs["input_ids"].shape
+    for row, prompt in enumerate(telemetry.prompts):
+        real = inputs["attention_mask"][row].bool()
+        for stack in ("encoder", "decoder"):
+            mine = [series for series in prompt.routers if series.stack == stack]
+            for step, recorded in enumerate(passes[stack][: len(prompt.generated_token_ids)] if mine else ()):
+                reads = stack == "encoder" or (step == 0 and not both)
+                expected = []
+                for logits in {id(logits): logits for logits in recorded}.values():  # JetMoE records some twice
+                    rows = logits.reshape(batch, -1, logits.shape[-1])
+                    alike = bool((rows >= 0).all() and (rows.float().sum(-1) - 1).abs().max() < 1e-4)
+                    bits = entropy_bits(rows[row], probabilities=alike)
+                    expected.append(bits[real.numpy()].mean() if reads and len(bits) == width else bits[-1])
+                got = sorted(float(series.entropy_bits[step]) for series in mine)
+                known = sorted(float(value) for value in expected)
+                assert len(got) == len(known), f"{len(got)} {stack} routers of {len(known)} at step {step}"
+                np.testing.assert_allclose(got, known, atol=2e-4, err_msg=f"router entropies of step {step}")

@@ -70,7 +70,7 @@ class AttentionCall:
     weights: torch.Tensor | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object per router, which is a key in every probe
 class RouterPlace:
     """One router of a mixture of experts: its stack, layer and path within the layer.
 
@@ -95,7 +95,7 @@ class RouterGap:
     layer: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class RouterCall:
     """What one router said: logits [B, Q, E] over all experts, or its choices [B, Q, k], or both.
 

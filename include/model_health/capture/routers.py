@@ -31,7 +31,7 @@ _DISPATCH = {"SwitchTransformersTop1Router": (0, 1), "NllbMoeTop2Router": (1, 2)
 _NAMES = re.compile(r"(^|\.)(gate|router|gating)$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RouterModule:
     """A router to probe: `index` is where its output holds the logits, `experts` the module that gets its choices."""
 
