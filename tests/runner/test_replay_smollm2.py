@@ -61,7 +61,7 @@ def test_a_baseline_repeats_its_bits_and_one_bit_of_one_weight_names_its_layer(s
     assert key == accepted.key
     assert bit_equal(accepted, replay_loaded(loaded, items, key))
 
-    for layer in (0, 17, 29):
+    for layer in (0, 29):
         # a weight on which every output of the block's MLP depends: five prompts are too few for one of a matrix
         weight = loaded.model.get_submodule(f"model.layers.{layer}.post_attention_layernorm").weight
         with flipped_bit(weight, int(weight.abs().argmax())):
