@@ -43,7 +43,6 @@ class AttentionProbes:
         self._observer, self._pass, self._guard = observer, current, guard
         self._parts: dict[AttentionSlot, list[nn.Module]] = {}
         self._refused: set[nn.Module] = set()
-        self._last_query: dict[nn.Module, tuple[int, int]] = {}
 
     def attach(self, name: StackName, stack: StackLayout, keep: Callable[[Callable[[], None]], None]) -> None:
         """Subscribe to all of a stack's layers; `keep` takes what undoes it."""
@@ -90,6 +89,12 @@ class AttentionProbes:
         return only_appends(self._pass.cache, getattr(module, "layer_idx", None))
 
     def _dispatched(self, slot: AttentionSlot) -> Listener:
+        current, refused = self._pass, self._refused
+        observer = self._observer.attention
+        numbered: AttentionSlot | None = None
+        appends = False
+        last_step, last_query = -1, 0
+
         def probe(
             module: nn.Module,
             query: torch.Tensor,
@@ -100,19 +105,26 @@ class AttentionProbes:
             output: torch.Tensor,
             weights: torch.Tensor | None,
         ) -> None:
+            nonlocal numbered, appends, last_step, last_query
+            step = current.step
             # the same queries again in one pass (differential attention: other values) have the same weights
-            seen = (self._pass.step, id(query))
-            if self._last_query.get(module) == seen:
+            if last_step == step and last_query == id(query):
                 return
-            self._last_query[module] = seen
-            if self._foreign(slot, module, query, key):
+            last_step, last_query = step, id(query)
+            if numbered is None or step == 0:
+                if self._foreign(slot, module, query, key):
+                    return
+                numbered = self._numbered(slot, module)
+            if module in refused:
                 return
+            if step <= 1 or not appends:  # a cache's layers are what they are once they were filled
+                appends = self._appends(slot, module)
             scaling = kwargs.get("scaling")
             causal = kwargs.get("is_causal")
             window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)
-            self._observer.attention(
+            observer(
                 AttentionCall(
-                    slot=self._numbered(slot, module),
+                    slot=numbered,
                     query=query,
                     key=key,
                     value=value,
@@ -123,7 +135,7 @@ class AttentionProbes:
                     softcap=kwargs.get("softcap"),
                     sinks=kwargs.get("s_aux"),
                     sliding_window=window if isinstance(window, int) else None,
-                    append_only=self._appends(slot, module),
+                    append_only=appends,
                     output=output,
                     weights=weights,
                 )

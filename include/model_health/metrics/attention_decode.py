@@ -17,7 +17,7 @@ from model_health.metrics.attention_masks import BlockMask, Row, block_mask, hid
 from model_health.metrics.attention_rows import disagreement, row_entropy, scores, softmax_rows, visible_mask
 from model_health.metrics.scratch import Scratch
 
-_CHECKED_BLOCKS = 2
+_CHECKED_BLOCKS = 1
 """Blocks per slot whose last row is compared with the backend's output (the prefill is compared as well)."""
 
 
@@ -51,12 +51,12 @@ class _Pending:
 class DecodeRows:
     """Attention rows of every slot of a generation; `slots[slot]` fills as blocks are reduced."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Scratch | None = None) -> None:
         self.slots: dict[AttentionSlot, SlotRows] = {}
         self._pending: dict[AttentionSlot, _Pending] = {}
         self._masks: dict[tuple[int, ...], BlockMask] = {}
         self._kept: list[torch.Tensor | None] = []
-        self._scratch = Scratch()
+        self._scratch = scratch or Scratch()
 
     def add(self, step: int, call: AttentionCall) -> None:
         """Take the newest query row of a call made at `step`."""

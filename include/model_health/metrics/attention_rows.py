@@ -52,14 +52,14 @@ def softmax_rows(
 
     H = -sum p log p = lse * sum p - sum p s. With attention sinks (a learned extra logit per head, [Hq]) the weights of
     the real keys sum to less than 1, and the entropy is over the real keys, as the model sees them. Without sinks the
-    weights lie in `scratch`, if one is given.
+    weights lie in `scratch`, if one is given. The scores are used up.
     """
     if sinks is None:
         p = (scratch or Scratch()).take("weights", tuple(s.shape), s.device)
         torch.softmax(s, dim=-1, out=p)
         largest = p.amax(-1)
         lse = s.amax(-1) - largest.log()
-        entropy = lse - torch.linalg.vecdot(p, s)
+        entropy = lse - s.mul_(p).sum(-1)
     else:
         extra = sinks.float().reshape(1, -1, 1, 1).expand(*s.shape[:-1], 1)
         p = torch.softmax(torch.cat((s, extra), dim=-1), dim=-1)[..., :-1]

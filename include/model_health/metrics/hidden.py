@@ -34,12 +34,13 @@ def non_finite(state: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
     asking whether there is a NaN would make the host wait; on a CPU only where there is one.
     """
     peak = statistics[..., 3]
-    nan = torch.isnan(peak)
-    if peak.device.type == "cpu" and not np.isnan(peak.numpy()).any():
-        infinite = torch.isinf(peak)
-    else:
-        infinite = torch.isinf(state).any(-1)
-    return torch.stack((nan, infinite), dim=-1)
+    infinite = torch.isinf(peak) if _known_without_nan(peak) else torch.isinf(state).any(-1)
+    return torch.stack((torch.isnan(peak), infinite), dim=-1)
+
+
+def _known_without_nan(values: torch.Tensor) -> bool:
+    """Whether values in the host's own memory hold no NaN; of a device's values nothing is known without waiting."""
+    return values.device.type == "cpu" and not np.isnan(values.numpy()).any()
 
 
 def compact(view: torch.Tensor) -> torch.Tensor:

@@ -20,13 +20,13 @@ _BLOCK_ELEMENTS = 1 << 20
 class LogitSteps:
     """Statistics of every step, [N, B, ...] per block, and the raw logit of the token chosen after it, [N, B]."""
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, scratch: Scratch) -> None:
         self.blocks: list[LogitStatistics] = []
         self.chosen: list[torch.Tensor] = []
         self._k = k
         self._logits: list[torch.Tensor] = []
         self._tokens: list[torch.Tensor] = []
-        self._scratch = Scratch()
+        self._scratch = scratch
 
     def add(self, logits: torch.Tensor) -> None:
         """Take the newest raw logits, [B, V]."""

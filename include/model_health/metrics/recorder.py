@@ -93,12 +93,12 @@ class HealthRecorder:
         self._step = -1
         self._appended = 0
         self._states: list[torch.Tensor] = []
-        """Newest block outputs [B, H] of the steps of this block, step by step and layer by layer."""
+        """Newest block outputs [B, 1, H] of the steps of this block, step by step and layer by layer."""
         self._finals: list[torch.Tensor] = []
         self._recent: torch.Tensor | None = None
         self._projection: torch.Tensor | None = None
-        self._logit_steps = LogitSteps(max(switches.mass_k, switches.topk))
         self._scratch = Scratch()
+        self._logit_steps = LogitSteps(max(switches.mass_k, switches.topk), self._scratch)
         self._block_steps = _BLOCK_STEPS
 
     @staticmethod
@@ -133,7 +133,8 @@ class HealthRecorder:
         """Prepare for the prompts of this call."""
         real = start.prompt_mask
         passing = StackPass(real, bool(real.all()), self.switches.layer_transformations)
-        self._records = Records(start=start, switches=self.switches, prompt_pass=passing)
+        rows = DecodeRows(self._scratch)
+        self._records = Records(start=start, switches=self.switches, prompt_pass=passing, rows=rows)
         self.clock.start(start.prompt_ids.device)
 
     def forward_started(self, step: int, input_ids: torch.Tensor) -> None:
@@ -149,12 +150,13 @@ class HealthRecorder:
 
     def hidden_state(self, stack: StackName, layer: int, state: torch.Tensor) -> None:
         """Reduce a block output of the prompt at once; keep the newest token's of a decode step for its block."""
-        if stack in self._now.refused_states:
+        if self._now.refused_states and stack in self._now.refused_states:
             return
         if self._reads_prompt(stack):
             self._now.prompt_pass.add(state, self._sketcher(state))
         elif self.switches.hidden:
-            self._states.append(on(self._home, compact(state[:, -1])))
+            newest = state if state.shape[1] == 1 else state[:, -1:]
+            self._states.append(on(self._home, compact(newest)))
 
     def hidden_refused(self, stack: StackName, reason: str) -> None:
         """Drop what was read of this stack's blocks: which of it is right cannot be known."""
@@ -234,6 +236,7 @@ class HealthRecorder:
         self.clock.stop()
         records.sequences = sequences
         self._recent = None
+        self._scratch.release()
 
     # -- reductions
 
@@ -257,7 +260,7 @@ class HealthRecorder:
     def _flush(self) -> None:
         records = self._now
         if self._states:
-            states = self._gather("states", self._states)
+            states = self._gather("states", self._states).squeeze(2)
             states = states.unflatten(0, (-1, len(records.start.layout.decoder.layers)))
             records.hidden.append(self._reduce(states, self._sketcher(states)))
             self._states.clear()

@@ -24,3 +24,7 @@ class Scratch:
         if buffer is None or buffer.numel() < size:
             buffer = self._buffers[name, device] = torch.empty(size, dtype=torch.float32, device=device)
         return buffer[:size].view(shape)
+
+    def release(self) -> None:
+        """Give the memory back; what was taken stays valid for who still holds it."""
+        self._buffers.clear()
