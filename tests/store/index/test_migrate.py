@@ -29,6 +29,7 @@ TABLES = {
     "validation_failures",
 }
 TABLES |= {"gate_results", "alert_states", "alert_history"}
+TABLES |= {"self_tests", "self_test_trials"}
 
 
 def tables_at(url: str) -> set[str]:

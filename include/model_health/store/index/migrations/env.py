@@ -6,6 +6,7 @@ from alembic import context
 
 from model_health.store.index import tables_alerts as _alerts  # noqa: F401  # each module adds its tables
 from model_health.store.index import tables_outbox as _outbox  # noqa: F401
+from model_health.store.index import tables_self_tests as _self_tests  # noqa: F401
 from model_health.store.index.tables import VERSION_TABLE, metadata
 
 context.configure(
