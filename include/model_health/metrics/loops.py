@@ -37,7 +37,10 @@ def _add(found: list[LoopFinding], period: int, start: int, end: int, witness: W
 def _token_loops(tokens: Int, limits: LoopThresholds, found: list[LoopFinding]) -> None:
     for period in range(1, min(limits.max_period, len(tokens) - 1) + 1):
         needed = max(limits.token_loop_periods * period, limits.token_loop_min_length)
-        for start, end in true_runs(tokens[period:] == tokens[:-period]):
+        same = tokens[period:] == tokens[:-period]
+        if np.count_nonzero(same) + period < needed:
+            continue
+        for start, end in true_runs(same):
             # a match at i says token i + period repeats token i: the stretch runs one period longer than its matches
             if end - start + period >= needed:
                 _add(found, period, int(start), int(end + period), "tokens")
@@ -47,6 +50,8 @@ def _hidden_loops(tokens: Int, cosines: Float, limits: LoopThresholds, found: li
     for period in range(1, min(limits.max_period, len(tokens) - 1, cosines.shape[1]) + 1):
         needed = max(period, limits.hidden_lag_min_steps)
         near = cosines[:, period - 1] > limits.hidden_lag_cosine  # NaN compares false
+        if np.count_nonzero(near) < needed:
+            continue
         same = np.concatenate((np.zeros(period, bool), tokens[period:] == tokens[:-period]))
         for start, end in true_runs(near):
             if end - start >= needed and same[start:end].mean() >= limits.hidden_min_token_share:

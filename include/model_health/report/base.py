@@ -7,6 +7,8 @@ optional or not nullable, so that a missing key is legal to them where a null is
 
 from __future__ import annotations
 
+from functools import partial
+from operator import is_
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
@@ -28,10 +30,6 @@ class Measured:
 MEASURED: Final = Measured()
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class Axis:
     """Marks a list whose items may be null one by one, and says what an item's place in it is."""
 
@@ -42,7 +40,7 @@ class Axis:
 PER_STEP: Final = Axis("step")
 PER_LAYER: Final = Axis("layer")
 
-LEFT_OUT = Field(exclude_if=_is_none)
+LEFT_OUT = Field(exclude_if=partial(is_, None))
 
 Number = Annotated[FiniteFloat | None, MEASURED]
 """A measured number; null needs a reason."""

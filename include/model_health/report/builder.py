@@ -34,7 +34,7 @@ from model_health.report.router_build import STACKS, build_router
 from model_health.report.series import finite_or_none, nullable
 from model_health.report.steps import LayerSummary
 from model_health.report.timeline import Decode, build_timeline, clean
-from model_health.report.trace import Trace
+from model_health.report.trace import FoundGaps, Trace
 from model_health.report.units import nats_to_bits
 
 
@@ -87,7 +87,8 @@ def build_report(
     said = tuple(dict.fromkeys(entry_of(missing) for missing in telemetry.not_measured))
     known = Reasons(said)
     explainer = Explainer(telemetry, findings, known)
-    notes += [(gap, explainer.why(gap)) for gap in gaps_in(Trace, parts)]
+    gaps = tuple(gaps_in(Trace, parts))
+    notes += [(gap, explainer.why(gap)) for gap in gaps]
     routers = [
         tuple(dict.fromkeys(series.layer for series in telemetry.routers if series.stack == stack)) for stack in STACKS
     ]
@@ -95,11 +96,15 @@ def build_report(
         steps, tuple(range(count)), len(encoder_layers or ()), len(analysis.layers) if analysis else 0, *routers
     )
     found = compact(Trace, [(gap, reason) for gap, reason in notes if known.find(gap) is None], axes)
-    return _assemble(facts, telemetry, parts, (*said, *found))
+    return _assemble(facts, telemetry, parts, (*said, *found), FoundGaps(gaps))
 
 
 def _assemble(
-    facts: ReportFacts, telemetry: PromptTelemetry, parts: dict[str, object], entries: tuple[NotMeasured, ...]
+    facts: ReportFacts,
+    telemetry: PromptTelemetry,
+    parts: dict[str, object],
+    entries: tuple[NotMeasured, ...],
+    found: FoundGaps,
 ) -> Trace:
     prompt, generated = telemetry.prompt_token_ids.tolist(), telemetry.generated_token_ids.tolist()
     extension = parts["model_health"]
@@ -117,7 +122,8 @@ def _assemble(
             ),
             "warnings": facts.warnings,
             "model_health": extension.model_copy(update={"not_measured": entries}),
-        }
+        },
+        context=found,
     )
 
 

@@ -7,9 +7,11 @@ on the models (`report.base`), not what the fields mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple, get_args
+from itertools import chain
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
@@ -78,6 +80,49 @@ def _marks(model: type[BaseModel]) -> dict[str, Measured | Axis | None]:
     return marks
 
 
+class _Look(NamedTuple):
+    """How to see quickly that a model has no gap: its own marked fields, its marked series, its models with marks."""
+
+    own: Callable[[Any], Any] | None
+    single: bool
+    series: tuple[str, ...]
+    below: tuple[str, ...]
+
+
+@cache
+def _look(model: type[BaseModel]) -> _Look:
+    marks = _marks(model)
+    own = [name for name, mark in marks.items() if isinstance(mark, Measured)]
+    series = tuple(name for name, mark in marks.items() if isinstance(mark, Axis))
+    below = tuple(name for name in marks if child_models(model, name))
+    return _Look(itemgetter(*own) if own else None, len(own) == 1, series, below)
+
+
+_contents = attrgetter("__dict__")
+
+
+def _complete(items: Sequence[object]) -> bool:
+    """Whether models of one class hold no gap, nor anything below them: looked at column by column, all at once."""
+    if not items:
+        return True
+    model = type(items[0])
+    if not issubclass(model, BaseModel) or len(set(map(type, items))) > 1:
+        return False  # the walk knows what to do
+    look, contents = _look(model), list(map(_contents, items))
+    if look.own is not None:
+        owned = map(look.own, contents)
+        if any(value is None for value in owned) if look.single else any(None in values for values in owned):
+            return False
+    if any(None in values[name] for name in look.series for values in contents):
+        return False
+    for name in look.below:
+        children = [child for child in map(itemgetter(name), contents) if child is not None]
+        many = children and isinstance(children[0], tuple)
+        if not _complete(list(chain.from_iterable(children)) if many else children):
+            return False
+    return True
+
+
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
@@ -104,6 +149,8 @@ def _gaps(
         elif isinstance(value, BaseModel):
             yield from _gaps(type(value), value.__dict__, part, step, layer)
         elif isinstance(value, tuple):
+            if _complete(value):
+                continue
             for index, item in enumerate(value):
                 if isinstance(item, BaseModel):
                     yield from _gaps(type(item), item.__dict__, part, *_place(part, index, item, step, layer))

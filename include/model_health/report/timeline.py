@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 
-from model_health.metrics.telemetry import LogitSeries, PromptTelemetry
-from model_health.report.series import nullable
+from model_health.metrics.telemetry import Bool, LogitSeries, PromptTelemetry
+from model_health.report.bulk import build_rows
+from model_health.report.series import nullable, shortest
 from model_health.report.steps import LayerSummary, LogitsSummary, TimelineStep, TokenInfo, TopToken
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -40,49 +42,52 @@ def build_timeline(
             texts[token] = clean(decode(token))
         return texts[token]
 
-    tokens = [int(token) for token in telemetry.generated_token_ids]
-    logits = [LogitsSummary()] * len(tokens) if telemetry.logits is None else _logits(telemetry.logits, text_of, top)
-    first = len(telemetry.prompt_token_ids)
-    return tuple(
-        TimelineStep(
-            step_index=first + step,
-            token=TokenInfo(token_id=token, token_text=text_of(token)),
-            logits_summary=logits[step],
-            layers=layers[step],
-        )
-        for step, token in enumerate(tokens)
-    )
+    tokens: list[int] = telemetry.generated_token_ids.tolist()
+    count, first = len(tokens), len(telemetry.prompt_token_ids)
+    said = build_rows(TokenInfo, {"token_id": tokens, "token_text": [text_of(token) for token in tokens]})
+    logits = [LogitsSummary()] * count if telemetry.logits is None else _logits(telemetry.logits, text_of, top)
+    numbers = list(range(first, first + count))
+    columns: dict[str, Sequence[object]] = {
+        "step_index": numbers,
+        "token": said,
+        "logits_summary": logits,
+        "layers": layers,
+    }
+    return tuple(build_rows(TimelineStep, columns))
 
 
 def _logits(series: LogitSeries, text_of: Decode, top: int) -> list[LogitsSummary]:
     bad = series.nan | series.inf
-
-    def column(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> list[float | None]:
-        return nullable(np.where(bad, np.float32(np.nan), values))
-
-    entropy, margin = column(series.entropy_bits), column(series.top1_top2_margin)
-    mass, surprisal = column(series.topk_mass), column(series.surprisal_bits)
     with np.errstate(over="ignore"):
         # 2^-inf is 0, a number: an entropy that is not finite has no effective vocabulary either.
-        effective = column(np.where(np.isfinite(series.entropy_bits), np.exp2(series.entropy_bits), np.float32(np.nan)))
+        effective = np.where(np.isfinite(series.entropy_bits), np.exp2(series.entropy_bits), np.float32(np.nan))
+    columns = np.stack(
+        (series.entropy_bits, series.top1_top2_margin, series.topk_mass, series.surprisal_bits, effective)
+    )
+    entropy, margin, mass, surprisal, perplexity = nullable(np.where(bad, np.float32(np.nan), columns))
+    return build_rows(
+        LogitsSummary,
+        {
+            "entropy": entropy,
+            "top1_top2_margin": margin,
+            "topk": _top_tokens(series, bad, text_of, top),
+            "top_k_margin": margin,
+            "voter_agreement": mass,
+            "topk_mass": mass,
+            "perplexity": perplexity,
+            "surprisal": surprisal,
+        },
+    )
+
+
+def _top_tokens(series: LogitSeries, bad: Bool, text_of: Decode, top: int) -> list[tuple[TopToken, ...]]:
+    """The most likely tokens of each step; none where the step's numbers are not finite."""
     ids, probs = series.topk_token_ids[:, :top], series.topk_probs[:, :top]
     usable = np.isfinite(probs).all(axis=1) & ~bad
-    top_probs = nullable(probs)
-    return [
-        LogitsSummary(
-            entropy=entropy[step],
-            top1_top2_margin=margin[step],
-            topk=tuple(
-                TopToken(token_id=int(token), token_text=text_of(int(token)), prob=prob)
-                for token, prob in zip(ids[step], top_probs[step], strict=True)
-            )
-            if usable[step]
-            else (),
-            top_k_margin=margin[step],
-            voter_agreement=mass[step],
-            topk_mass=mass[step],
-            perplexity=effective[step],
-            surprisal=surprisal[step],
-        )
-        for step in range(len(bad))
-    ]
+    tokens: list[int] = ids[usable].reshape(-1).tolist()
+    texts = [text_of(token) for token in tokens]
+    rows = build_rows(
+        TopToken, {"token_id": tokens, "token_text": texts, "prob": shortest(probs[usable]).reshape(-1).tolist()}
+    )
+    found, width = iter(rows), ids.shape[1]
+    return [tuple(islice(found, width)) if good else () for good in usable.tolist()]

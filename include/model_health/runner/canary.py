@@ -25,6 +25,7 @@ from model_health.report.performance import PerformanceMonitor
 from model_health.report.samples import Sample, samples_of_manifest
 from model_health.runner.batches import Batch, make_batches
 from model_health.runner.book import RunBook, record_of, run_start
+from model_health.runner.collector import collector_paused
 from model_health.runner.generate import generate_measured
 from model_health.runner.identity import identify, model_info, vocab_size
 from model_health.runner.loading import LoadedModel, load_model
@@ -172,11 +173,14 @@ class _Run:
                     self.monitor.add("prefill", telemetry.time_to_first_token_seconds)
                     self.monitor.add("decode", float(telemetry.step_seconds.sum()))
                     self.monitor.add("probes", telemetry.probe_seconds)
-                with self.monitor.operation("report"):
-                    results = list(build_results(context, batch, telemetry, self.clock()))
+                results = build_results(context, batch, telemetry, self.clock())
+                with collector_paused():
+                    for _ in batch.prompts:
+                        with self.monitor.operation("report"):
+                            result = next(results)
+                        with self.monitor.operation("store"):
+                            self._keep(result)
                 with self.monitor.operation("store"):
-                    for result in results:
-                        self._keep(result)
                     self.book.alive()
                 done += len(batch.prompts)
                 self.say(
