@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from model_health import __version__
-from model_health.cli import baselines, commands, operations
+from model_health.cli import baselines, commands, compare, operations
 from model_health.errors import ExitCode, ModelHealthError
 
 INTERRUPTED = 130
@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     suites.set_defaults(call=commands.suites)
 
     baselines.add_parsers(sub, _EPILOG)
+    compare.add_parsers(sub, _EPILOG)
     operations.add_parsers(sub, _EPILOG)
     return parser
 

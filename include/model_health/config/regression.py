@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from model_health.config.alerting import Glob, Tier
-from model_health.config.base import ConfigModel, ShortText, Slug, StrictFloat, StrictInt
+from model_health.config.base import ConfigModel, ShortText, Slug, StrictBool, StrictFloat, StrictInt
 
 Outcome = Literal["pass", "warn", "fail", "inconclusive"]
 """The values of `gates.result.GateVerdict`."""
@@ -107,6 +107,9 @@ class RegressionStatistics(ConfigModel):
 class RegressionConfig(ConfigModel):
     """The `regression` part. Rules are by name, in order; a rule's key is its name."""
 
+    quote_text: StrictBool = Field(
+        default=True, description="Whether flip reports in the store quote text; else they only count, as alerts do."
+    )
     statistics: RegressionStatistics = RegressionStatistics()
     rules: dict[Slug, RegressionRule] = Field(default_factory=dict)
 

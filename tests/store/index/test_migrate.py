@@ -30,6 +30,7 @@ TABLES = {
 }
 TABLES |= {"gate_results", "alert_states", "alert_history"}
 TABLES |= {"self_tests", "self_test_trials"}
+TABLES |= {"comparisons"}
 
 
 def tables_at(url: str) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 from model_health.store.index import tables_alerts as _alerts  # noqa: F401  # each module adds its tables
+from model_health.store.index import tables_comparisons as _comparisons  # noqa: F401
 from model_health.store.index import tables_outbox as _outbox  # noqa: F401
 from model_health.store.index import tables_self_tests as _self_tests  # noqa: F401
 from model_health.store.index.tables import VERSION_TABLE, metadata

@@ -1,0 +1,85 @@
+"""Writes and reads comparisons with a baseline, on a connection that the caller owns. Knows not what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from model_health.store.index.tables_comparisons import comparisons
+
+
+@dataclass(frozen=True)
+class ComparisonRecord:
+    """A row of `comparisons`; see its table. Golden figures are bits per token, `families` the largest distances."""
+
+    key: str
+    of_run: bool
+    model: str
+    suite: str
+    at: datetime
+    baseline_id: str
+    candidate: str
+    purpose: str
+    answer: str
+    outcome: str
+    reason: str
+    result_uri: str
+    result_digest: str
+    night: str | None = None
+    screened: bool = False
+    rule: str | None = None
+    cause: str | None = None
+    state: str | None = None
+    axes: Sequence[str] = ()
+    moved: bool | None = None
+    p_values: Mapping[str, float] = field(default_factory=dict)
+    families: Mapping[str, float] | None = None
+    golden_mean: float | None = None
+    golden_low: float | None = None
+    golden_high: float | None = None
+    needed: int | None = None
+    tokens: int | None = None
+    flipped: int | None = None
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+
+
+def save_comparison(connection: Connection, record: ComparisonRecord) -> None:
+    """Write a comparison in place of an earlier try of it."""
+    same = (comparisons.c.key == record.key, comparisons.c.of_run.is_(record.of_run))
+    connection.execute(delete(comparisons).where(*same))
+    connection.execute(insert(comparisons).values({**asdict(record), "axes": list(record.axes)}))
+
+
+def settle_comparison(connection: Connection, record: ComparisonRecord, outcome: str, reason: str) -> None:
+    """Write the verdict that stands after the night's screening."""
+    same = (comparisons.c.key == record.key, comparisons.c.of_run.is_(record.of_run))
+    values = {"outcome": outcome, "reason": reason, "screened": True}
+    connection.execute(update(comparisons).where(*same).values(values))
+
+
+def comparisons_of_night(connection: Connection, night: str) -> list[ComparisonRecord]:
+    """Every comparison of one scheduler's run, by model and suite."""
+    query = select(comparisons).where(comparisons.c.night == night)
+    return [_record(row) for row in connection.execute(query.order_by(comparisons.c.model, comparisons.c.suite))]
+
+
+def comparison_history(
+    connection: Connection, *, model: str | None = None, suite: str | None = None, limit: int = 100
+) -> list[ComparisonRecord]:
+    """Comparisons, newest first."""
+    query = select(comparisons).order_by(comparisons.c.at.desc(), comparisons.c.id.desc()).limit(limit)
+    if model is not None:
+        query = query.where(comparisons.c.model == model)
+    if suite is not None:
+        query = query.where(comparisons.c.suite == suite)
+    return [_record(row) for row in connection.execute(query)]
+
+
+def _record(row: Row[Any]) -> ComparisonRecord:
+    values = {name: value for name, value in row._mapping.items() if name != "id"}
+    return ComparisonRecord(**{**values, "axes": tuple(row.axes)})
