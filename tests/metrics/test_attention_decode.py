@@ -50,7 +50,7 @@ def steps_of(
 def collect(made: list[tuple[AttentionCall, Truth]], block: int) -> SlotRows:
     rows = DecodeRows()
     for step, (call, _) in enumerate(made, start=1):
-        rows.add(step, call)
+        rows.add(step, call, block)
         if step % block == 0:
             rows.flush()
     rows.flush()
@@ -110,7 +110,7 @@ def test_a_cache_that_slides_is_reduced_step_by_step() -> None:
 def test_several_queries_are_reduced_at_once_so_that_none_of_them_is_kept() -> None:
     one, truth = backend_call(queries=7)
     rows = DecodeRows()
-    rows.add(0, one)
+    rows.add(0, one, 1)
     assert len(rows.slots[SLOT].blocks) == 1
     assert not rows._pending
     newest = rows.slots[SLOT].blocks[0].entropy_nats[0]
@@ -124,8 +124,8 @@ def test_layers_with_other_masks_do_not_share_what_they_see() -> None:
     rows = DecodeRows()
     other = replace(SLOT, layer=1)
     for step, ((plain, _), (padded, _)) in enumerate(zip(steps_of(3), steps_of(3, real=real), strict=True), start=1):
-        rows.add(step, plain)
-        rows.add(step, replace(padded, slot=other))
+        rows.add(step, plain, 3)
+        rows.add(step, replace(padded, slot=other), 3)
     rows.flush()
     assert rows.slots[SLOT].blocks[0].visible_keys[:, 0].tolist() == [6, 7, 8]
     assert rows.slots[other].blocks[0].visible_keys[:, 0].tolist() == [3, 4, 5]
@@ -136,7 +136,7 @@ def test_a_module_that_does_not_run_once_a_step_is_refused(steps: tuple[int, int
     (call, _), *_ = steps_of(1)
     rows = DecodeRows()
     for step in steps:
-        rows.add(step, call)
+        rows.add(step, call, 1)
     rows.flush()
     assert words in (rows.slots[SLOT].problem or "")
 

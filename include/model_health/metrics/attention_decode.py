@@ -1,6 +1,6 @@
 """Collects decode steps and reduces their attention rows in blocks: one product for several steps.
 
-A decode step leaves behind its query row, its mask and the newest key tensor, which the cache holds anyway. Every few
+A decode step leaves behind a copy of its query row, its mask and the newest key tensor, which the cache holds anyway. Every few
 steps the rows of a layer are multiplied with its newest keys at once, so that the cost is one small product per layer
 and block instead of several kernels per layer and step. That is exact while a cache only appends; where it slides (or
 where a backend returns its weights) each step is reduced by itself.
@@ -43,8 +43,11 @@ class SlotRows:
 
 @dataclass
 class _Pending:
+    """Rows of one slot: their queries [B, Hq, capacity, D], of which as many are filled as there are rows."""
+
     first_step: int
     newest: AttentionCall
+    queries: torch.Tensor
     rows: list[Row] = field(default_factory=list)
 
 
@@ -58,8 +61,8 @@ class DecodeRows:
         self._kept: list[torch.Tensor | None] = []
         self._scratch = scratch or Scratch()
 
-    def add(self, step: int, call: AttentionCall) -> None:
-        """Take the newest query row of a call made at `step`."""
+    def add(self, step: int, call: AttentionCall, capacity: int) -> None:
+        """Take the newest query row of a call made at `step`; at most `capacity` steps come between two flushes."""
         slot = self.slots.get(call.slot)
         if slot is None:
             slot = self.slots[call.slot] = SlotRows(next_step=step)
@@ -70,17 +73,21 @@ class DecodeRows:
         several, keys = call.query.shape[2] > 1, call.key.shape[2]
         bias = None if call.position_bias is None else call.position_bias[:, :, -1:]
         mask = visible_mask(call, call.query.shape[2] - 1, 1, keys)
-        row = Row(call.query[:, :, -1:] if several else call.query, call.mask, mask, bias, keys)
+        row = Row(call.mask, mask, bias, keys)
         pending = self._pending.get(call.slot)
         if several or call.weights is not None or not call.append_only:
             # several queries (no cache, or a decoder's own prompt): kept rows would pin all of them
             if pending is not None:
                 self._reduce(slot, self._pending.pop(call.slot), share=True)
-            self._reduce(slot, _Pending(step, call, [row]), share=False)
+            self._reduce(slot, _Pending(step, call, call.query[:, :, -1:], [row]), share=False)
             return
         if pending is None:
-            pending = self._pending[call.slot] = _Pending(step, call)
+            batch, heads, _, width = call.query.shape
+            queries = self._scratch.take(str(call.slot), (batch, heads, capacity, width), call.query.device)
+            pending = self._pending[call.slot] = _Pending(step, call, queries)
         pending.newest = call  # only the newest call is kept: older ones would pin the keys of every step
+        count = len(pending.rows)
+        pending.queries[:, :, count : count + 1].copy_(call.query)
         pending.rows.append(row)
 
     def refuse(self, slot: AttentionSlot, problem: str) -> None:
@@ -98,13 +105,12 @@ class DecodeRows:
     def _reduce(self, slot: SlotRows, pending: _Pending, *, share: bool) -> None:
         newest, rows = pending.newest, pending.rows
         keys = newest.key.shape[2]
-        mask = self._mask(rows, keys, share)
+        mask = self._mask(rows, keys, newest.key.device, share)
         if newest.weights is not None:
             p = newest.weights[:, :, -1:]
             entropy, largest = row_entropy(p), p.float().amax(-1)
         else:
-            query = rows[0].query if len(rows) == 1 else torch.cat([row.query for row in rows], dim=2)
-            s = scores(newest, query, keys, self._scratch)
+            s = scores(newest, pending.queries[:, :, : len(rows)], keys, self._scratch)
             for index, row in enumerate(rows):
                 if row.bias is not None:
                     s[:, :, index : index + 1, : row.keys].add_(row.bias.float())
@@ -120,14 +126,14 @@ class DecodeRows:
             )
         )
 
-    def _mask(self, rows: list[Row], keys: int, share: bool) -> BlockMask:
+    def _mask(self, rows: list[Row], keys: int, device: torch.device, share: bool) -> BlockMask:
         """The rows' masks as one; kept by their identity until the flush, where layers can share it."""
         if not share:
-            return block_mask(rows, keys)
+            return block_mask(rows, keys, device)
         cache_key = tuple(number for row in rows for number in (id(row.source), row.keys))
         result = self._masks.get(cache_key)
         if result is None:
-            result = self._masks[cache_key] = block_mask(rows, keys)
+            result = self._masks[cache_key] = block_mask(rows, keys, device)
             # `_kept` holds the masks until the flush, so that no other tensor can take their identity
             self._kept += [row.source for row in rows]
         return result

@@ -17,12 +17,11 @@ from model_health.metrics.attention_rows import MASKED, apply_mask, visible_keys
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is kept of one step: query [B, Hq, 1, D], its mask and bias rows, and how many keys there were.
+    """What is kept of one step beside its query: its mask and bias rows, and how many keys there were.
 
     `source` is the mask as the backend got it, one tensor for all layers of a kind: that is how layers share work.
     """
 
-    query: torch.Tensor
     source: torch.Tensor | None
     mask: torch.Tensor | None
     bias: torch.Tensor | None
@@ -54,14 +53,13 @@ def hide(s: torch.Tensor, mask: BlockMask) -> torch.Tensor:
     return s
 
 
-def block_mask(rows: list[Row], keys: int) -> BlockMask:
-    """The rows' masks as one.
+def block_mask(rows: list[Row], keys: int, device: torch.device) -> BlockMask:
+    """The rows' masks as one, over `keys` keys.
 
     Masks that only hide become one that is added where keys grow, since what they hide is as old as the prompt; where
     all steps see one cache of full length they stay bool, since it holds what later steps wrote. Additive masks are
     kept as they are, since some models add numbers with them.
     """
-    device = rows[0].query.device
     first = rows[0].keys
     grows = any(row.keys != first for row in rows)
     later = None

@@ -1,16 +1,16 @@
 """Collects the logits of decode steps and reduces them in blocks, together with the tokens that were chosen from them.
 
 A small batch pays for kernels, not for numbers: sixteen steps reduced at once cost little more than one. A large batch
-pays for memory: its steps are reduced one by one, while their logits are still in the processor's cache.
+pays for memory: its steps are reduced one by one.
 """
 
 from __future__ import annotations
 
 import torch
 
-from model_health.metrics.hidden import compact, on
 from model_health.metrics.logits import LogitStatistics, logit_statistics
 from model_health.metrics.scratch import Scratch
+from model_health.metrics.step_buffer import StepBuffer
 
 _BLOCK_STEPS = 16
 _BLOCK_ELEMENTS = 1 << 20
@@ -24,30 +24,29 @@ class LogitSteps:
         self.blocks: list[LogitStatistics] = []
         self.chosen: list[torch.Tensor] = []
         self._k = k
-        self._logits: list[torch.Tensor] = []
-        self._tokens: list[torch.Tensor] = []
         self._scratch = scratch
+        self._logits = StepBuffer("logits", scratch)
+        self._tokens: list[torch.Tensor] = []
+        self._capacity = 1
 
     def add(self, logits: torch.Tensor) -> None:
         """Take the newest raw logits, [B, V]."""
-        self._logits.append(compact(logits))
+        self._capacity = min(_BLOCK_STEPS, max(1, _BLOCK_ELEMENTS // logits.numel()))
+        self._logits.add(logits, self._capacity, logits.device)
 
     def choose(self, tokens: torch.Tensor) -> None:
         """Say which tokens [B, 1] were chosen from the newest logits; without logits that wait nothing happens."""
-        if len(self._tokens) == len(self._logits):
-            return
-        self._tokens.append(tokens)
-        newest = self._logits[-1]
-        if len(self._logits) >= min(_BLOCK_STEPS, max(1, _BLOCK_ELEMENTS // newest.numel())):
-            self.flush()
+        if len(self._tokens) < self._logits.filled:
+            self._tokens.append(tokens)
+            if self._logits.filled >= self._capacity:
+                self.flush()
 
     def flush(self) -> None:
         """Reduce what waits."""
-        if not self._logits:
+        if not self._tokens:
             return
-        z = self._logits[0][None] if len(self._logits) == 1 else torch.stack(self._logits)
-        tokens = torch.stack([on(z.device, one) for one in self._tokens])
+        z = self._logits.take()
+        tokens = torch.stack(self._tokens).to(z.device)
+        self.chosen.append(z.gather(-1, tokens)[..., 0])
         self.blocks.append(logit_statistics(z, self._k, self._scratch))
-        self.chosen.append(z.gather(-1, tokens)[..., 0].float())
-        self._logits.clear()
         self._tokens.clear()

@@ -27,12 +27,13 @@ from model_health.errors import CaptureError
 from model_health.metrics.attention_decode import DecodeRows
 from model_health.metrics.attention_prompt import PromptAttention, PromptAttentionOptions, prompt_attention
 from model_health.metrics.clock import StepClock
-from model_health.metrics.hidden import compact, hidden_statistics, lag_cosines, non_finite, on, projection
+from model_health.metrics.hidden import hidden_statistics, lag_cosines, non_finite, on, projection
 from model_health.metrics.logit_steps import LogitSteps
 from model_health.metrics.logits import LogitStatistics
 from model_health.metrics.prompt_pass import PromptSurprisal, StackPass, prompt_surprisal
 from model_health.metrics.router import RouterRecords
 from model_health.metrics.scratch import Scratch
+from model_health.metrics.step_buffer import StepBuffer
 from model_health.metrics.telemetry import MAX_LAG
 
 _BLOCK_STEPS = 32
@@ -92,14 +93,15 @@ class HealthRecorder:
         self._records: Records | None = None
         self._step = -1
         self._appended = 0
-        self._states: list[torch.Tensor] = []
-        """Newest block outputs [B, 1, H] of the steps of this block, step by step and layer by layer."""
-        self._finals: list[torch.Tensor] = []
         self._recent: torch.Tensor | None = None
         self._projection: torch.Tensor | None = None
         self._scratch = Scratch()
+        self._states = StepBuffer("states", self._scratch)
+        """Newest block outputs [B, 1, H] of the steps of this block, step by step and layer by layer."""
+        self._finals = StepBuffer("finals", self._scratch)
         self._logit_steps = LogitSteps(max(switches.mass_k, switches.topk), self._scratch)
         self._block_steps = _BLOCK_STEPS
+        self._waiting = 0
 
     @staticmethod
     def _attends(switches: MeasureSwitches) -> bool:
@@ -155,8 +157,11 @@ class HealthRecorder:
         if self._reads_prompt(stack):
             self._now.prompt_pass.add(state, self._sketcher(state))
         elif self.switches.hidden:
+            layers = len(self._now.start.layout.decoder.layers)
             newest = state if state.shape[1] == 1 else state[:, -1:]
-            self._states.append(on(self._home, compact(newest)))
+            if not self._states.filled:
+                self._limit(layers * newest.numel())
+            self._states.add(newest, self._block_steps * layers, self._home)
 
     def hidden_refused(self, stack: StackName, reason: str) -> None:
         """Drop what was read of this stack's blocks: which of it is right cannot be known."""
@@ -172,7 +177,9 @@ class HealthRecorder:
         if self._reads_prompt(stack):
             self._now.prompt_pass.release()
         if stack is StackName.DECODER:
-            self._finals.append(on(self._home, compact(state[:, -1])))
+            self._finals.add(state[:, -1], self._block_steps, self._home)
+            if self._step == 0:
+                self._settle_finals()
 
     def prompt_head(self, apply: ApplyHead) -> None:
         """Read the prompt's surprisals."""
@@ -194,9 +201,8 @@ class HealthRecorder:
             real = on(call.query.device, records.start.prompt_mask)
             records.prompt_attention[slot] = prompt_attention(call, real, options, encoder=encoder)
         elif self.switches.attention:
-            records.rows.add(self._step, call)
-            size = call.query.shape[0] * call.query.shape[1] * call.key.shape[2]
-            self._block_steps = max(1, min(self._block_steps, _BLOCK_ELEMENTS // max(1, size)))
+            self._limit(call.query.shape[0] * call.query.shape[1] * call.key.shape[2])
+            records.rows.add(self._step, call, self._block_steps)
 
     def attention_refused(self, slot: AttentionSlot, reason: str) -> None:
         """Remember why, should nothing else in the layer be readable attention."""
@@ -223,7 +229,8 @@ class HealthRecorder:
         """Close the step, and reduce the block if it is full."""
         self.clock.tick()
         self._now.steps = step + 1
-        if len(self._finals) >= self._block_steps:
+        self._waiting += 1
+        if self._waiting >= self._block_steps:
             self._flush()
 
     def generation_ended(self, sequences: torch.Tensor, result: Any) -> None:
@@ -257,27 +264,26 @@ class HealthRecorder:
         statistics = hidden_statistics(states)
         return HiddenBlock(statistics, non_finite(states, statistics), sketch)
 
+    def _limit(self, elements: int) -> None:
+        """End blocks before something that has so many elements per step outgrows them."""
+        self._block_steps = max(1, min(self._block_steps, _BLOCK_ELEMENTS // max(1, elements)))
+
     def _flush(self) -> None:
         records = self._now
-        if self._states:
-            states = self._gather("states", self._states).squeeze(2)
-            states = states.unflatten(0, (-1, len(records.start.layout.decoder.layers)))
+        self._waiting = 0
+        if self._states.filled:
+            states = self._states.take().squeeze(2).unflatten(0, (-1, len(records.start.layout.decoder.layers)))
             records.hidden.append(self._reduce(states, self._sketcher(states)))
-            self._states.clear()
-        if self._finals:
-            finals = self._gather("finals", self._finals)
+        self._settle_finals()
+        records.rows.flush()
+        records.router.flush()
+
+    def _settle_finals(self) -> None:
+        records = self._now
+        if self._finals.filled:
+            finals = self._finals.take()
             records.final.append(self._reduce(finals[:, None], None))
             if self.switches.lag_similarity:
                 recent = finals[:0] if self._recent is None else self._recent
                 records.lags.append(lag_cosines(recent, finals, MAX_LAG))
                 self._recent = torch.cat((recent, finals))[-MAX_LAG:]
-            self._finals.clear()
-        records.rows.flush()
-        records.router.flush()
-
-    def _gather(self, name: str, parts: list[torch.Tensor]) -> torch.Tensor:
-        """Equal tensors one after another along a new first axis, in working memory."""
-        first = parts[0]
-        if first.dtype is not torch.float32:
-            return torch.stack(parts)
-        return torch.stack(parts, out=self._scratch.take(name, (len(parts), *first.shape), first.device))
