@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from hypothesis import given, settings
+from pydantic import BaseModel, ValidationError
 
+from model_health.metrics.findings import HealthFindings
+from model_health.metrics.telemetry import PromptTelemetry
+from model_health.report.base import Axis, Measured
 from model_health.report.builder import build_report
 from model_health.report.extension import NotMeasured
 from model_health.report.nulls import Gap, Reasons
-from model_health.report.trace import Trace
-from support.telemetry import decode, make_facts, make_findings, make_telemetry
+from model_health.report.trace import FoundGaps, Trace
+from support.telemetry import decode, findings, make_facts, make_findings, make_telemetry, telemetries
 
 
 def report() -> dict[str, Any]:
@@ -96,3 +100,37 @@ def test_an_unknown_field_is_refused() -> None:
 def test_an_empty_part_or_reason_is_refused(field: str) -> None:
     with pytest.raises(ValidationError):
         NotMeasured(**{"part": "a", "reason": "b", field: ""})
+
+
+def nulls_in(model: type[BaseModel], values: dict[str, Any]) -> int:
+    """Nulls of measured fields, counted the slow way."""
+    count = 0
+    for name, info in model.model_fields.items():
+        value = values[name]
+        items = value if isinstance(value, tuple) else (value,)
+        count += value is None and any(isinstance(mark, Measured) for mark in info.metadata)
+        count += sum(item is None for item in items) if any(isinstance(mark, Axis) for mark in info.metadata) else 0
+        count += sum(nulls_in(type(item), item.__dict__) for item in items if isinstance(item, BaseModel))
+    return count
+
+
+@settings(max_examples=40, deadline=None)
+@given(telemetries(), findings())
+def test_no_null_is_overlooked(telemetry: PromptTelemetry, found: HealthFindings) -> None:
+    trace = build_report(telemetry, found, make_facts(), decode)
+    assert len(trace.gaps()) == nulls_in(Trace, trace.__dict__)
+
+
+def test_a_null_among_thousands_is_found() -> None:
+    trace = build_report(make_telemetry(), make_findings(), make_facts(), decode)
+    assert trace.gaps() == []
+    content = hollow(trace.model_dump(mode="json"))
+    content["model_health"]["not_measured"] = [{"part": "timeline", "reason": "so"}]
+    where = Gap("timeline.layers.hidden_summary.mean", 2, 1)
+    assert Trace.model_validate(content).gaps() == [where]
+
+
+def test_gaps_that_were_found_before_need_a_reason_as_well() -> None:
+    content = report()
+    with pytest.raises(ValidationError, match=r"timeline\.logits_summary step=1"):
+        Trace.model_validate(content, context=FoundGaps((Gap("timeline.logits_summary", 1),)))

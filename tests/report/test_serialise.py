@@ -21,6 +21,11 @@ def test_the_same_content_gives_the_same_bytes() -> None:
     assert to_gzip(report())[4:8] == bytes(4)  # the gzip header's time
 
 
+def test_a_report_of_64_tokens_and_12_layers_takes_at_most_60_kilobytes() -> None:
+    telemetry = make_telemetry(steps=64, layers=12, heads=12)
+    assert len(to_gzip(build_report(telemetry, make_findings(), make_facts(), decode))) <= 60_000
+
+
 def test_gzip_holds_the_compact_json() -> None:
     assert gzip.decompress(to_gzip(report())) == to_json(report())
     assert b": " not in to_json(report()).replace(b"France?: ", b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,30 @@ def test_every_float32_reads_back(values: list[float]) -> None:
 def test_no_decimal_is_longer_than_nine_digits(value: float) -> None:
     text = repr(float(shortest(np.array([value], dtype=np.float32))[0]))
     assert len(text.partition("e")[0].replace("-", "").replace(".", "").strip("0")) <= 9
+
+
+@given(st.lists(floats, min_size=1))
+def test_the_decimal_is_the_one_that_text_would_give(values: list[float]) -> None:
+    array = np.array(values, dtype=np.float32)
+    assert shortest(array).tolist() == array.astype("U").astype(np.float64).tolist()
+
+
+@pytest.mark.parametrize(
+    "value", [0.0, -0.0, 1.0, 2.0**24, 2.0**-30, 1e-45, 3.4028235e38, 1e-12, 1e15, 999999.94, 9.999999e-05, 16777217.0]
+)
+def test_awkward_numbers_keep_their_sign_and_their_decimal(value: float) -> None:
+    array = np.array([value, -value], dtype=np.float32)
+    assert [repr(x) for x in shortest(array).tolist()] == [
+        repr(x) for x in array.astype("U").astype(np.float64).tolist()
+    ]
+
+
+def test_values_that_are_no_numbers_stay() -> None:
+    assert [repr(x) for x in shortest(np.array([np.nan, np.inf, -np.inf], dtype=np.float32)).tolist()] == [
+        "nan",
+        "inf",
+        "-inf",
+    ]
 
 
 def test_a_tenth_is_a_tenth() -> None:

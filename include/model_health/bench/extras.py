@@ -18,6 +18,7 @@ ABOUT: dict[str, tuple[str, str]] = {
     "suite_cpu": ("ratio", "a whole run of 16 prompts x 64 tokens over one plain batched generation, CPU time"),
     "suite_wall": ("ratio", "a whole run of 16 prompts x 64 tokens over one plain batched generation, wall time"),
     "writing_share": ("share", "making and storing reports, of generate + report + store"),
+    "storing_share": ("share", "turning reports into bytes and storing them, of generate + report + store"),
     "report_bytes": ("bytes", "one stored report, 64 tokens x 12 layers, `standard`, compressed, on average"),
     "validate_seconds": ("s", "Great Expectations over 1,000 reports, after its import, CPU time"),
     "parse_cpu": ("s", "reading the Dag folder with 1,000 configured models, after Airflow's own imports, CPU time"),

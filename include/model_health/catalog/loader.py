@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -13,6 +14,8 @@ from model_health.catalog.metric import Metric, Scope
 from model_health.errors import ConfigError
 
 RESOURCE = "catalogue.yaml"
+_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""As safe either way; the one in C takes a tenth of the time, which every run pays once."""
 
 
 class Catalogue(Mapping[str, Metric]):
@@ -54,7 +57,7 @@ def parse(text: str, *, subject: str = RESOURCE) -> Catalogue:
         ConfigError: not YAML, not a mapping, a metric with a wrong or missing field, or two of one name.
     """
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506  # both are safe
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {error}", subject=subject) from error
     if not isinstance(raw, dict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 
 from model_health.metrics.telemetry import PromptAnalysis as Captured
@@ -22,6 +24,7 @@ def build_prompt_analysis(captured: Captured, layer_count: int) -> tuple[PromptA
     """
     notes: list[Note] = []
     by_layer = {item.layer: item for item in captured.layers}
+    decimals = _Decimals(captured)
     layers = []
     for index in range(max(layer_count, *(layer + 1 for layer in by_layer)) if by_layer else 0):
         item = by_layer.get(index)
@@ -31,36 +34,57 @@ def build_prompt_analysis(captured: Captured, layer_count: int) -> tuple[PromptA
             continue
         layers.append(
             PromptAttentionLayer(
-                heads=tuple(_head(head, index, notes) for head in item.heads),
-                basin_scores=_finite(item.basin_scores, Gap("prompt_analysis.layers.basin_scores", None, index), notes),
+                heads=tuple(_head(head, index, notes, decimals) for head in item.heads),
+                basin_scores=_finite(
+                    item.basin_scores, Gap("prompt_analysis.layers.basin_scores", None, index), notes, decimals
+                ),
             )
         )
     return (
         PromptAnalysis(
             layers=tuple(layers),
             layer_transformations=_finite(
-                captured.layer_transformations, Gap("prompt_analysis.layer_transformations"), notes
+                captured.layer_transformations, Gap("prompt_analysis.layer_transformations"), notes, decimals
             ),
-            prompt_surprisals=_finite(captured.prompt_surprisals_bits, Gap("prompt_analysis.prompt_surprisals"), notes),
+            prompt_surprisals=_finite(
+                captured.prompt_surprisals_bits, Gap("prompt_analysis.prompt_surprisals"), notes, decimals
+            ),
         ),
         notes,
     )
 
 
-def _finite(values: Floats, gap: Gap, notes: list[Note]) -> tuple[float, ...]:
-    bad = first_bad(values)
+class _Decimals:
+    """The shortest decimals of all arrays of a prompt, made at once: one for each of its many heads would cost more."""
+
+    def __init__(self, captured: Captured) -> None:
+        arrays = [captured.layer_transformations, captured.prompt_surprisals_bits]
+        for item in captured.layers:
+            arrays += [item.basin_scores, *(head.weights for head in item.heads)]
+        flat = shortest(np.concatenate(arrays))
+        self.finite = bool(np.isfinite(flat).all())
+        """Whether every value is, so that nobody has to look at each array."""
+        values = iter(flat.tolist())
+        # by identity: the arrays outlive this object
+        self._of: dict[int, tuple[float, ...]] = {id(array): tuple(islice(values, len(array))) for array in arrays}
+
+    def of(self, values: Floats) -> tuple[float, ...]:
+        """The decimals of one of the arrays."""
+        return self._of[id(values)]
+
+
+def _finite(values: Floats, gap: Gap, notes: list[Note], decimals: _Decimals) -> tuple[float, ...]:
+    bad = None if decimals.finite else first_bad(values)
     if bad is None:
-        return tuple(shortest(values).tolist())
+        return decimals.of(values)
     notes.append((gap, f"{bad[0]} of {len(values)} values are not finite, the first at place {bad[1]}"))
     return ()
 
 
-def _head(head: SparseHead, layer: int, notes: list[Note]) -> SparseAttentionHead:
-    keep = np.isfinite(head.weights)
-    if not keep.all():
+def _head(head: SparseHead, layer: int, notes: list[Note], decimals: _Decimals) -> SparseAttentionHead:
+    queries, keys, weights = head.query_indices, head.key_indices, decimals.of(head.weights)
+    if not decimals.finite and not (keep := np.isfinite(head.weights)).all():
         notes.append((Gap("prompt_analysis.layers.heads", None, layer), "prompt attention weights are not finite"))
-    return SparseAttentionHead(
-        query_indices=tuple(head.query_indices[keep].tolist()),
-        key_indices=tuple(head.key_indices[keep].tolist()),
-        weights=tuple(shortest(head.weights[keep]).tolist()),
-    )
+        queries, keys = queries[keep], keys[keep]
+        weights = tuple(weight for weight, good in zip(weights, keep.tolist(), strict=True) if good)
+    return SparseAttentionHead(query_indices=tuple(queries.tolist()), key_indices=tuple(keys.tolist()), weights=weights)

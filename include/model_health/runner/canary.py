@@ -26,6 +26,7 @@ from model_health.report.samples import Sample, samples_of_manifest
 from model_health.runner.batches import Batch, make_batches
 from model_health.runner.book import RunBook, record_of, run_start
 from model_health.runner.collector import collector_paused
+from model_health.runner.compare_night import NightComparison
 from model_health.runner.generate import generate_measured
 from model_health.runner.identity import identify, model_info, vocab_size
 from model_health.runner.loading import LoadedModel, load_model
@@ -94,6 +95,8 @@ def run_canaries(
     with Index.open(settings.index_url) as index:
         run = _Run(request, settings, config, suite, RunBook(store, index, start, request.sinks), say, clock)
         try:
+            if request.compare:
+                run.night = NightComparison(request, config, suite, settings)
             return run.measure(project)
         except BaseException as error:
             run.give_up(error)
@@ -121,6 +124,7 @@ class _Run:
         self.suite_identity = SuiteIdentity(name=suite.name, version=suite.version, digest=suite.digest())
         self.monitor = PerformanceMonitor(request.perf)
         self.gathered = _Gathered()
+        self.night: NightComparison | None = None
 
     def measure(self, project: ProjectConfig) -> RunOutcome:
         """Every stage in order; raises what stops it."""
@@ -139,6 +143,8 @@ class _Run:
             f"{self.config.name}: loaded in {loaded.load_seconds:.1f} s, {len(prompts)} prompts on {loaded.device}"
         )
         self._generate(loaded, batches, self._context(loaded, project), len(prompts))
+        if self.night is not None:
+            self._compare(loaded, self.night)
         if self.request.perf == "strict":
             self.say(f"{self.config.name}: measuring the overhead of the probes")
             with self.monitor.operation("overhead"):
@@ -188,6 +194,13 @@ class _Run:
                 )
         self.gathered.peak_bytes = memory.peak_bytes
 
+    def _compare(self, loaded: LoadedModel, night: NightComparison) -> None:
+        self.say(f"{self.config.name}: replaying what was accepted")
+        with self.monitor.operation("compare"):
+            compared = night.compare(loaded, self.gathered.entries, self.gathered.identity)
+        self.say(f"{self.config.name}: {compared.verdict.effective}: {compared.verdict.reasons[0]}")
+        self.book.alive()
+
     def _keep(self, result: PromptResult) -> None:
         entry = result.entry(self.book.keep(result.trace, result.prompt.prompt_id))
         timed = ("time_to_first_token_seconds", "time_per_output_token_seconds")
@@ -202,7 +215,10 @@ class _Run:
         manifest = self._manifest(verdict=verdict_of(self.gathered.entries), status="measured")
         samples = [*self.gathered.samples, *samples_of_manifest(manifest)]
         stored = self.book.finish(manifest, self.gathered.records, samples)
-        return RunOutcome(manifest, stored.uri, stored.digest)
+        comparison = None
+        if self.night is not None:
+            comparison = self.night.keep(self.book.index, self.book.folder, self.book.start.started_at)
+        return RunOutcome(manifest, stored.uri, stored.digest, comparison)
 
     def _manifest(self, **ending: object) -> Manifest:
         began = self.book.start.started_at
