@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -13,6 +14,7 @@ from model_health_airflow.operators.deliver_alerts import DeliverAlertsOperator
 from model_health_airflow.operators.evaluate_gates import EvaluateGatesOperator
 from model_health_airflow.operators.instrumentation import InstrumentationOperator
 from model_health_airflow.operators.publish import PublishOperator
+from model_health_airflow.operators.regression import SettleNightOperator
 from model_health_airflow.operators.validate_reports import ValidateReportsOperator
 from model_health_airflow.targets import choose, chosen
 
@@ -28,6 +30,54 @@ def canary_runs(pool: str, queue: str) -> None:
     canary_group(pool, queue, chosen(name, "model"), chosen(name, "suite")).expand(place=choice)
 
 
+def nightly_runs(pools: Sequence[tuple[str, str]]) -> None:
+    """Add the tasks of a night: every accepted model compared, all of them screened together, each judged and told.
+
+    Each of `pools` is a pool and its queue. Verdicts wait for the whole night: its tests share one alarm budget.
+    """
+    settle = SettleNightOperator(task_id="settle", trigger_rule="all_done")
+    healthy = EmptyOperator(task_id="healthy", trigger_rule="none_failed")
+    settle >> healthy
+    for pool, queue in pools:
+        name = f"choose_{queue}"
+        noted = TaskOutcomeNotifier(model="all", suite=name)
+        chooser = task(task_id=name, on_failure_callback=noted, on_success_callback=noted)(choose)
+        choice = chooser(queue == "gpu", accepted=True)
+        model, suite = chosen(name, "model"), chosen(name, "suite")
+        compared = compare_group(pool, queue, model, suite).expand(place=choice)
+        judged = verdict_group(queue, model, suite).expand(place=choice)
+        choice >> compared >> settle >> judged
+        # Each task, not only the last of its group: those run whatever became of the ones before.
+        [*compared.children.values(), *judged.children.values()] >> healthy
+
+
+def compare_group(pool: str, queue: str, model: str, suite: str) -> Any:
+    """Return a task group to be mapped: generation and replay in one child, then validation, then publication."""
+
+    @task_group(group_id=f"compare_{queue}")
+    def compare(place: int) -> None:
+        measure = _measure(model, suite, pool, queue, compare=True)
+        measured: Any = measure.output
+        validate = ValidateReportsOperator(task_id="validate", run=measured, trigger_rule="all_done")
+        measure >> validate >> PublishOperator(task_id="publish", trigger_rule="all_done")
+
+    return compare
+
+
+def verdict_group(queue: str, model: str, suite: str) -> Any:
+    """Return a task group to be mapped: the gates of one model, then its alerts and its verdicts."""
+
+    @task_group(group_id=f"verdict_{queue}")
+    def verdict(place: int) -> None:
+        judge = EvaluateGatesOperator(
+            task_id="evaluate_gates", model=model, suite=suite, trigger_rule="all_done", map_index_template=NAMED
+        )
+        alert = DeliverAlertsOperator(task_id="alert", trigger_rule="all_done")
+        judge >> [alert, PublishOperator(task_id="publish_verdicts", trigger_rule="all_done")]
+
+    return verdict
+
+
 def canary_group(pool: str, queue: str, model: str, suite: str) -> Any:
     """Return a task group to be mapped; `model` and `suite` are templates that give each of its instances its own.
 
@@ -35,23 +85,10 @@ def canary_group(pool: str, queue: str, model: str, suite: str) -> Any:
     verdicts follow in a task of their own. `healthy` does nothing and comes last: without it the Dag run would be as
     green as its last message.
     """
-    # A task that dies before it records its run leaves the gates nothing: nobody would hear of it until `no_report`.
-    noted = TaskOutcomeNotifier()
 
     @task_group(group_id=f"canary_{queue}")
     def canary(place: int) -> None:
-        measure = InstrumentationOperator(
-            task_id="measure",
-            model=model,
-            suite=suite,
-            fail_on_unhealthy=False,  # the gates judge, over several runs
-            pool=pool,
-            queue=queue,
-            outlets=[CANARY_RUN],
-            map_index_template=NAMED,
-            on_failure_callback=noted,
-            on_success_callback=noted,
-        )
+        measure = _measure(model, suite, pool, queue)
         measured: Any = measure.output  # becomes what `measure` returned when the task runs
         validate = ValidateReportsOperator(task_id="validate", run=measured, trigger_rule="all_done")
         publish = PublishOperator(task_id="publish", trigger_rule="all_done")
@@ -66,3 +103,21 @@ def canary_group(pool: str, queue: str, model: str, suite: str) -> Any:
         [measure, validate, publish, judge, alert, tell] >> healthy
 
     return canary
+
+
+def _measure(model: str, suite: str, pool: str, queue: str, *, compare: bool = False) -> InstrumentationOperator:
+    # A task that dies before it records its run leaves the gates nothing: nobody would hear of it until `no_report`.
+    noted = TaskOutcomeNotifier()
+    return InstrumentationOperator(
+        task_id="measure",
+        model=model,
+        suite=suite,
+        compare=compare,
+        fail_on_unhealthy=False,  # the gates judge, over several runs
+        pool=pool,
+        queue=queue,
+        outlets=[CANARY_RUN],
+        map_index_template=NAMED,
+        on_failure_callback=noted,
+        on_success_callback=noted,
+    )

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from model_health.errors import BadInput
+from model_health.errors import BadInput, ModelHealthError
 
 if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
@@ -22,19 +22,26 @@ SHARD = 10
 
 
 def choose(
-    wants_cuda: bool, params: dict[str, Any] | None = None, ti: RuntimeTaskInstanceProtocol | None = None
+    wants_cuda: bool,
+    params: dict[str, Any] | None = None,
+    ti: RuntimeTaskInstanceProtocol | None = None,
+    *,
+    accepted: bool = False,
 ) -> list[int]:
     """Leave the model and the suite of each run in XComs, and return a list with a zero for each, to be mapped over.
 
-    Airflow hands in `params` and `ti`.
+    Airflow hands in `params` and `ti`. With `accepted`, only of models that have a promoted baseline on the suite.
     """
     from model_health.runner.supervise_targets import choose_targets
 
     asked = params or {}
     try:
-        chosen = choose_targets(wants_cuda=wants_cuda, model=asked.get("model"), suite=asked.get("suite"))
+        names = {"model": asked.get("model"), "suite": asked.get("suite")}
+        chosen = choose_targets(wants_cuda=wants_cuda, accepted=accepted, **names)
     except BadInput as error:
         raise AirflowFailException(str(error)) from None
+    except ModelHealthError as error:  # the store does not answer: that may pass
+        raise AirflowException(str(error)) from None
     assert ti is not None, "Airflow hands it in"
     for begin in range(0, len(chosen), SHARD):
         ti.xcom_push(key=f"shard_{begin // SHARD}", value=chosen[begin : begin + SHARD])

@@ -35,6 +35,8 @@ def summary(outcome: ChildOutcome) -> dict[str, Any]:
         "flags": raised,
         "unhealthy_flags": {name: count for name, count in sorted(outcome.unhealthy_flags.items()) if count},
     }
+    if outcome.comparison is not None:
+        summed["comparison"] = outcome.comparison.model_dump(include={"answer", "verdict", "result_uri"})
     if _size(summed) > MAX_BYTES:
         summed |= {"flags": {}, "unhealthy_flags": {}, "flags_left_out": len(raised)}
     if _size(summed) > MAX_BYTES:

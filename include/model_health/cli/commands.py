@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         perf=arguments.perf,
         prompt_telemetry=not arguments.no_prompt_telemetry,
+        compare=arguments.compare,
         airflow=airflow,
     )
     # Known names are checked before torch is imported: a typing error should cost a moment, not ten seconds.
@@ -84,8 +85,15 @@ def run(arguments: argparse.Namespace) -> int:
     elif result_file is None:
         print_manifest(outcome.manifest, outcome.manifest_uri, people_console())
     if airflow is None:  # under Airflow, validating and publishing are tasks of their own
-        return _publish(outcome, settings)
+        return _with_comparison(outcome, _publish(outcome, settings))
     return outcome.exit_code
+
+
+def _with_comparison(outcome: RunOutcome, code: int) -> int:
+    """Of a healthy run the verdict of its comparison counts; of another one its own end does."""
+    if outcome.comparison is None or code != ExitCode.HEALTHY:
+        return code
+    return int(outcome.comparison["exit_code"])
 
 
 def _publish(outcome: RunOutcome, settings: Settings) -> int:

@@ -39,6 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--sink", action="append", default=[], metavar="NAME", help="publish metrics there (repeatable): local"
     )
     run.add_argument("--no-prompt-telemetry", action="store_true", help="leave prompt_analysis out of the reports")
+    run.add_argument(
+        "--compare", action="store_true", help="hold it against the promoted baseline too, with the model once loaded"
+    )
     run.add_argument("--perf", choices=("summary", "detailed", "strict"), default="summary",
                      help="how closely to time; strict also measures the overhead of the probes")  # fmt: skip
     run.add_argument(

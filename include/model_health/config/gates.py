@@ -25,10 +25,13 @@ from model_health.errors import ConfigError
 
 GATES_FILE: Final = "gates.yaml"
 
-Condition = Literal["could_not_measure", "report_invalid", "no_report", "outbox_stuck"]
+Condition = Literal["could_not_measure", "report_invalid", "no_report", "outbox_stuck", "baseline_verdict"]
 Aggregate = Literal["count", "fraction", "max", "min", "mean"]
 FRESHNESS: Final = frozenset({"no_report", "outbox_stuck"})
 """Conditions that are judged by the clock, not by a run: `gates.freshness` evaluates them."""
+
+COMPARED: Final = "baseline_verdict"
+"""The condition that is judged by comparisons with the promoted baseline: `gates.compared` evaluates it."""
 
 Runs = Annotated[StrictInt, Field(ge=1, le=100)]
 Level = StrictFloat
@@ -39,7 +42,8 @@ class GateRule(ConfigModel):
 
     The value of one run: a metric's `max`, `min` or `mean` over prompts; for flags the `count` or `fraction` of prompts
     that raise any of them without tolerating it; for `could_not_measure` and `report_invalid` 1 or 0; for `no_report`
-    the seconds since the last valid report; for `outbox_stuck` the seconds for which the oldest item has been waiting.
+    the seconds since the last valid report; for `outbox_stuck` the seconds for which the oldest item has been waiting;
+    for `baseline_verdict` what the regression policy made of the newest comparison: 0 pass, 1 warn, 2 fail.
     A run breaches a level strictly: `above` means value > level, so `fail: 0` on a count is "any prompt at all".
     The verdict is fail (warn) when at least `for_runs` of the last `of_last` runs breach that level.
     """
@@ -98,6 +102,8 @@ class GateRule(ConfigModel):
             raise ValueError(f"fail ({self.fail}) must not be reached before warn ({self.warn})")
         if self.for_runs > self.of_last:
             raise ValueError(f"for_runs ({self.for_runs}) cannot exceed of_last ({self.of_last})")
+        if self.condition == COMPARED and (self.of_last != 1 or self.direction != "above"):
+            raise ValueError("baseline_verdict is judged above a level, by the newest comparison alone")
         if self.page_immediately and self.fail is None:
             raise ValueError("page_immediately needs a fail level")
         return self
@@ -106,6 +112,11 @@ class GateRule(ConfigModel):
     def by_clock(self) -> bool:
         """Whether the gate is judged by the clock (see `FRESHNESS`), not by runs."""
         return self.condition in FRESHNESS
+
+    @property
+    def by_comparison(self) -> bool:
+        """Whether the gate is judged by comparisons with a baseline (see `COMPARED`), not by every run."""
+        return self.condition == COMPARED
 
     def covers(self, model: str, suite: str) -> bool:
         """Whether this gate judges this model on this suite."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from model_health.config.gates import GateRule
+from model_health.gates.compared import judge_comparison
 from model_health.gates.evidence import read_runs
 from model_health.gates.judge import judge
 from model_health.gates.locate import Locator
@@ -28,7 +29,7 @@ def evaluate(
     *,
     locator: Locator | None = None,
 ) -> tuple[GateResult, ...]:
-    """The answer of every rule that covers this model and suite and is judged by runs, in the order of the rules.
+    """The answer of every rule that covers this model and suite and is judged by runs; by comparisons first.
 
     Args:
         model: its name.
@@ -38,12 +39,14 @@ def evaluate(
         now: the present, in UTC.
         locator: finds the first layer and step in the reports of prompts at fault; None leaves them out.
     """
-    mine = [rule for rule in rules if rule.covers(model, suite) and not rule.by_clock]
+    compared = judge_comparison(model, suite, index, rules, now)
+    mine = [rule for rule in rules if rule.covers(model, suite) and not (rule.by_clock or rule.by_comparison)]
     if not mine:
-        return ()
+        return compared
     last = max(rule.of_last for rule in mine)
     facts = read_runs(index, model, suite, last=last, metrics=metrics_of(mine), now=now)
-    return tuple(_answer(rule, facts, model, suite, now, locator) for rule in mine)
+    # First, as the last run that was judged is what an answer about gates as a whole speaks of.
+    return (*compared, *(_answer(rule, facts, model, suite, now, locator) for rule in mine))
 
 
 def _answer(

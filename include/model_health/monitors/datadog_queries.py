@@ -21,6 +21,7 @@ from model_health.catalog.published import ALL_PROMPTS, GROUP, OVER_PROMPTS, dat
 from model_health.monitors.promql import number
 from model_health.monitors.target import RenderInput
 from model_health.monitors.watches import (
+    BaselineVerdict,
     FlaggedPrompts,
     Level,
     OverPromptsValue,
@@ -118,6 +119,8 @@ def _value(watch: Watch, given: RenderInput, suffix: str) -> str:
         return f"1 - {series(signal.metric, how='min')}"
     if isinstance(signal, ReportInvalid):
         return series(signal.metric, how="max")
+    if isinstance(signal, BaselineVerdict):
+        return series(signal.metric, how="max", more={"gate": signal.gate})
     return series(signal.metric)
 
 

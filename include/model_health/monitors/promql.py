@@ -22,6 +22,7 @@ from model_health.monitors.target import RenderInput
 from model_health.monitors.watches import (
     RUN_ENDED,
     Age,
+    BaselineVerdict,
     FlaggedPrompts,
     Level,
     Operation,
@@ -128,6 +129,8 @@ def value(watch: Watch, given: RenderInput) -> str:
         return f"{how} {BY_RUN} ({series(signal.metric.prometheus_name)})"
     if isinstance(signal, ReportInvalid):
         return f"max {BY_RUN} ({series(signal.metric.prometheus_name)})"
+    if isinstance(signal, BaselineVerdict):
+        return f"max {BY_RUN} ({series(signal.metric.prometheus_name, equal('gate', signal.gate))})"
     if isinstance(signal, OverPromptsValue):
         matchers = equal(GROUP, ALL_PROMPTS), equal(OVER_PROMPTS, signal.over)
         measured = f"{how} {BY_RUN} ({series(signal.metric.prometheus_name, *matchers)})"

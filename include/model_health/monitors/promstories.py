@@ -22,6 +22,7 @@ from model_health.monitors.prometheus import Alert, Group
 from model_health.monitors.target import RenderInput
 from model_health.monitors.watches import (
     RUN_ENDED,
+    BaselineVerdict,
     FlaggedPrompts,
     Level,
     OverPromptsValue,
@@ -190,6 +191,8 @@ def _example(watch: Watch, level: Level | None) -> tuple[dict[str, float], float
         sick = float(level is not None)
         return {signal.metric.name: 1 - sick if isinstance(signal, RunValue) and signal.inverted else sick}, sick
     seen = beside(watch, level)
+    if isinstance(signal, BaselineVerdict):
+        return {f"{signal.metric.name}{{gate={signal.gate}}}": seen}, seen
     if isinstance(signal, OverPromptsValue):
         return {f"{signal.metric.name}{{{GROUP}={ALL_PROMPTS},{OVER_PROMPTS}={signal.over}}}": seen}, seen
     return {signal.metric.name: seen}, seen

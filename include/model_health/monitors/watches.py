@@ -59,6 +59,14 @@ class ReportInvalid:
 
 
 @dataclass(frozen=True)
+class BaselineVerdict:
+    """A gate's own answer about the newest comparison with a baseline, by model and suite; -1 where it cannot tell."""
+
+    metric: Metric
+    gate: str
+
+
+@dataclass(frozen=True)
 class Age:
     """Seconds since a moment that a metric holds."""
 
@@ -81,7 +89,7 @@ class Verdict:
     runs: int
 
 
-Signal = OverPromptsValue | FlaggedPrompts | RunValue | ReportInvalid | Age | Operation | Verdict
+Signal = OverPromptsValue | FlaggedPrompts | RunValue | ReportInvalid | BaselineVerdict | Age | Operation | Verdict
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ class Watch:
     @property
     def by_run(self) -> bool:
         """Whether it is judged by runs: it has a value per model, suite and run."""
-        return isinstance(self.signal, OverPromptsValue | FlaggedPrompts | RunValue | ReportInvalid)
+        return isinstance(self.signal, OverPromptsValue | FlaggedPrompts | RunValue | ReportInvalid | BaselineVerdict)
 
     @property
     def relation(self) -> str:
@@ -178,6 +186,8 @@ def _signal(rule: GateRule) -> Signal:
         return RunValue(metrics["run_measured"], inverted=True)
     if rule.condition == "report_invalid":
         return ReportInvalid(metrics["report_invalid"])
+    if rule.condition == "baseline_verdict":
+        return BaselineVerdict(metrics["gate_verdict"], rule.name)
     if rule.condition == "no_report":
         # Only a run that measured, and whose reports are valid, moves this: it is the last success.
         return Age(metrics[LAST_SUCCESS])

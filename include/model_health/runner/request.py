@@ -26,7 +26,10 @@ from model_health.store.names import RunFolder
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One model over one suite. None takes what the configuration says; an empty `run_id` gets a new one."""
+    """One model over one suite. None takes what the configuration says; an empty `run_id` gets a new one.
+
+    `compare` holds the run against the promoted baseline of its model and suite as well.
+    """
 
     model: str
     suite: str | None = None
@@ -37,6 +40,7 @@ class RunRequest:
     device: str | None = None
     perf: Level = "summary"
     prompt_telemetry: bool = True
+    compare: bool = False
     airflow: AirflowIds | None = None
 
     def named(self, now: datetime) -> RunRequest:
@@ -66,11 +70,15 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: its manifest (also of a run that could not measure), and where it lies."""
+    """How a run ended: its manifest (also of a run that could not measure), and where it lies.
+
+    `comparison` is what a comparison with the promoted baseline came to, None where none was asked for.
+    """
 
     manifest: Manifest
     manifest_uri: str | None
     manifest_digest: str | None
+    comparison: dict[str, Any] | None = None
 
     @property
     def exit_code(self) -> ExitCode:
@@ -99,6 +107,7 @@ class RunOutcome:
             "prompts_unhealthy": sum(bool(prompt.unhealthy_flags) for prompt in manifest.prompts),
             "flags": manifest.flags,
             "unhealthy_flags": manifest.unhealthy_flags,
+            "comparison": self.comparison,
         }
 
 

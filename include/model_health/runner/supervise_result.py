@@ -23,6 +23,17 @@ _VERDICT_OF_EXIT = {
 }
 
 
+class ComparisonOutcome(BaseModel):
+    """What a run's comparison with the promoted baseline came to."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    answer: str
+    verdict: Literal["pass", "warn", "fail", "inconclusive"]
+    reason: str
+    result_uri: str
+
+
 class ChildOutcome(BaseModel):
     """What a capture child says of its run, as its result file holds it. Keys that a newer child adds are ignored."""
 
@@ -43,6 +54,8 @@ class ChildOutcome(BaseModel):
     """How many prompts raised each flag, tolerated or not."""
     unhealthy_flags: dict[str, NonNegativeInt] = {}
     """How many raised each flag that they do not tolerate: the reason of an unhealthy verdict."""
+    comparison: ComparisonOutcome | None = None
+    """None where the run was not held against a baseline."""
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:

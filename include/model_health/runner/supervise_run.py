@@ -93,7 +93,7 @@ def _options(request: RunRequest) -> tuple[str, ...]:
         options += ["--batch-size", str(request.batch_size)]
     if request.device is not None:
         options += ["--device", request.device]
-    options += ["--perf", request.perf]
+    options += ["--perf", request.perf, *(["--compare"] if request.compare else [])]
     return (*options, *(() if request.prompt_telemetry else ("--no-prompt-telemetry",)))
 
 

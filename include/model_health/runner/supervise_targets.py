@@ -6,12 +6,19 @@ Asked when the Dag runs, not when it is parsed: parsing stays as cheap for a tho
 
 from __future__ import annotations
 
+from model_health.baseline.registry import current
+from model_health.baseline.store import BaselineStore
 from model_health.config.load import load_project
 from model_health.config.settings import Settings, load_settings
 
 
 def choose_targets(
-    *, wants_cuda: bool, model: str | None = None, suite: str | None = None, settings: Settings | None = None
+    *,
+    wants_cuda: bool,
+    model: str | None = None,
+    suite: str | None = None,
+    accepted: bool = False,
+    settings: Settings | None = None,
 ) -> list[dict[str, str]]:
     """Return `{"model": ..., "suite": ...}` of each run, sorted by model.
 
@@ -22,12 +29,15 @@ def choose_targets(
         wants_cuda: whether to list the models that ask for CUDA, or all others.
         model: only this one, enabled or not; None: every enabled model.
         suite: this suite for all; None: the suites that each model names.
+        accepted: only pairs that have a promoted baseline; one that somebody asks for by name stays, and says so.
         settings: read from the environment if None.
 
     Raises:
         ConfigError: the settings are wrong, or there is no configs folder.
+        StoreError: promotions cannot be read.
     """
-    project = load_project(settings or load_settings())
+    settings = settings or load_settings()
+    project = load_project(settings)
     if model:
         configs = [project.models[model]] if model in project.models else []
         broken = [] if configs else [model]
@@ -39,4 +49,7 @@ def choose_targets(
         pairs += [(name, suite or "none") for name in broken]
     if suite:
         pairs = [(name, suite) for name in dict.fromkeys(name for name, _ in pairs)]
+    if accepted and not model:
+        store = BaselineStore.open(settings.store_uri)
+        pairs = [pair for pair in pairs if pair[1] in project.suites and current(store, *pair) is not None]
     return [{"model": name, "suite": of_suite} for name, of_suite in sorted(pairs)]

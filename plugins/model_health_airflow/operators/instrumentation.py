@@ -48,6 +48,7 @@ class InstrumentationOperator(BaseOperator):
         batch_size: prompts per `generate` call; None: the model's own.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; None: the model's own.
         perf: `summary`, `detailed` or `strict`.
+        compare: whether the run is held against the promoted baseline as well, with the model once loaded.
         prompt_telemetry: whether the prompt analysis is measured where the model's config asks for it.
         fail_on_unhealthy: whether an unhealthy model fails its task, after everything is written.
     """
@@ -68,6 +69,7 @@ class InstrumentationOperator(BaseOperator):
         device: str | None = None,
         perf: Literal["summary", "detailed", "strict"] = "summary",
         prompt_telemetry: bool = True,
+        compare: bool = False,
         fail_on_unhealthy: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -80,6 +82,7 @@ class InstrumentationOperator(BaseOperator):
         self.device = device
         self.perf = perf
         self.prompt_telemetry = prompt_telemetry
+        self.compare = compare
         self.fail_on_unhealthy = fail_on_unhealthy
 
     def pre_execute(self, context: Context) -> None:
@@ -110,6 +113,7 @@ class InstrumentationOperator(BaseOperator):
             device=self.device,
             perf=self.perf,
             prompt_telemetry=self.prompt_telemetry,
+            compare=self.compare,
             airflow=AirflowIds(
                 dag_id=task_instance.dag_id,
                 run_id=task_instance.run_id,
@@ -151,6 +155,8 @@ class InstrumentationOperator(BaseOperator):
             progress.warning(text)
         elif outcome.verdict != "healthy":
             progress.warning("%s is %s: %s", outcome.model, outcome.verdict, outcome.reason)
+        if outcome.comparison is not None:
+            progress.info("%s is %s: %s", outcome.model, outcome.comparison.answer, outcome.comparison.reason)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = summed
         return summed

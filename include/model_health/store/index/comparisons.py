@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from model_health.store.index.tables_comparisons import comparisons
 
@@ -25,6 +25,7 @@ class ComparisonRecord:
     candidate: str
     purpose: str
     answer: str
+    finding: str
     outcome: str
     reason: str
     result_uri: str
@@ -66,6 +67,16 @@ def comparisons_of_night(connection: Connection, night: str) -> list[ComparisonR
     """Every comparison of one scheduler's run, by model and suite."""
     query = select(comparisons).where(comparisons.c.night == night)
     return [_record(row) for row in connection.execute(query.order_by(comparisons.c.model, comparisons.c.suite))]
+
+
+def judged_comparison(connection: Connection, model: str, suite: str) -> ComparisonRecord | None:
+    """The newest comparison of a run whose verdict is final: screened with its night, or of no scheduler's night."""
+    final = or_(comparisons.c.screened.is_(True), comparisons.c.night.is_(None))
+    query = select(comparisons).where(
+        comparisons.c.model == model, comparisons.c.suite == suite, comparisons.c.of_run.is_(True), final
+    )
+    row = connection.execute(query.order_by(comparisons.c.at.desc(), comparisons.c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else _record(row)
 
 
 def comparison_history(

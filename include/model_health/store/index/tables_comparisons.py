@@ -1,7 +1,8 @@
 """The table of comparisons with a baseline: one row each, of a night's run or of a candidate.
 
-`outcome` is what the policy made of the answer; once a night's models were screened together, `screened` is true and it
-is final. `run_key` and `night` (the scheduler's run) are null for a candidate that a person or a pipeline compared.
+`finding` is why the answer is what it is, `outcome` the policy's verdict and `reason` what it says. Once a night's
+models were screened together, `screened` is true and the verdict final. `night` (the scheduler's run) is null for what a
+person or a pipeline compared.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ comparisons = Table(
     Column("candidate", Text, nullable=False),
     Column("purpose", String(20), nullable=False),
     Column("answer", String(20), nullable=False),
+    Column("finding", Text, nullable=False),
     Column("outcome", String(20), nullable=False),
     Column("screened", Boolean, nullable=False),
     Column("rule", String(100)),

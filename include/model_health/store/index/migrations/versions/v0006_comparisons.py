@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("candidate", sa.Text, nullable=False),
         sa.Column("purpose", sa.String(20), nullable=False),
         sa.Column("answer", sa.String(20), nullable=False),
+        sa.Column("finding", sa.Text, nullable=False),
         sa.Column("outcome", sa.String(20), nullable=False),
         sa.Column("screened", sa.Boolean, nullable=False),
         sa.Column("rule", sa.String(100)),
