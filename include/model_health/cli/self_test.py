@@ -1,0 +1,144 @@
+"""`model-health self-test`: puts faults and harmless changes into a model; does the monitor tell them apart?
+
+Exit code 0 where all promises are kept, 1 where one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_health.cli.tables import print_rows
+from model_health.config.load import load_project
+from model_health.config.settings import load_settings, wait_politely
+from model_health.errors import BadInput, ExitCode
+from model_health.selftest.request import DEFAULT_HEALTHY, DEFAULT_ITEMS, SelfTestRequest
+
+if TYPE_CHECKING:
+    from model_health.selftest.figures import Figures
+    from model_health.selftest.result import SelfTest
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_parsers(sub: Any, epilog: str) -> None:
+    """Add the command to the command line."""
+    parser = sub.add_parser("self-test", help="put faults into a model and see whether they are noticed", epilog=epilog)
+    parser.add_argument("--model", required=True, metavar="NAME", help="a model of configs/models")
+    parser.add_argument("--suite", metavar="NAME", help="a suite of configs/canaries; default: the model's first")
+    parser.add_argument("--items", type=int, default=DEFAULT_ITEMS, metavar="N",
+                        help=f"texts of the suite that are replayed; default {DEFAULT_ITEMS}")  # fmt: skip
+    parser.add_argument("--healthy", type=int, default=DEFAULT_HEALTHY, metavar="N",
+                        help=f"healthy replays in random ways to run; default {DEFAULT_HEALTHY}")  # fmt: skip
+    parser.add_argument("--dtype", action="append", default=[], choices=DTYPES,
+                        help="of the weights, instead of the model's own (repeatable)")  # fmt: skip
+    parser.add_argument("--fault", action="append", default=[], metavar="TEXT",
+                        help="only faults whose name or kind holds this (repeatable); no harmless change")  # fmt: skip
+    parser.add_argument("--reduced", action="store_true", help="each fault in as few layers as possible, no restart")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every choice of layers and weights")
+    parser.add_argument("--markdown", metavar="PATH", help="write the whole result as a page of Markdown")
+    parser.add_argument("--no-record", action="store_true", help="leave no rows in the index")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    parser.set_defaults(call=run_self_test)
+
+
+def run_self_test(arguments: argparse.Namespace) -> int:
+    """`model-health self-test`."""
+    for name, least in (("items", 1), ("healthy", 0), ("seed", 0)):
+        if getattr(arguments, name) < least:
+            raise BadInput(f"--{name} must be at least {least}, not {getattr(arguments, name)}")
+    settings = load_settings()
+    # Known names are checked before torch is imported: a typing error should cost a moment, not ten seconds.
+    project = load_project(settings)
+    project.get_suite(arguments.suite or project.get_model(arguments.model).suites[0])
+    page = _page(arguments.markdown)
+    wait_politely()
+    from model_health.runner.canary import utc_now
+    from model_health.selftest.figures import figures
+    from model_health.selftest.markdown import render
+    from model_health.selftest.run import self_test
+
+    done: list[tuple[SelfTest, Figures]] = []
+    for dtype in arguments.dtype or [None]:
+        request = SelfTestRequest(
+            model=arguments.model,
+            suite=arguments.suite,
+            items=arguments.items,
+            healthy=arguments.healthy,
+            reduced=arguments.reduced,
+            dtype=dtype,
+            seed=arguments.seed,
+            faults=tuple(arguments.fault),
+        )
+        test = self_test(request, settings, say=lambda line: print(line, file=sys.stderr, flush=True), clock=utc_now)
+        done.append((test, figures(test)))
+        if not arguments.no_record:
+            _record(*done[-1], settings.index_url)
+    if page is not None:
+        _write(page, render([test for test, _ in done]))
+    if arguments.json:
+        print(json.dumps([{**test.to_json(), "figures": found.to_json()} for test, found in done], allow_nan=False))
+    else:
+        for test, found in done:
+            _print(test, found)
+    shortfalls = [f"{test.model}, {test.dtype}: {why}" for test, found in done for why in found.shortfalls]
+    for line in shortfalls:
+        sys.stderr.write(f"model-health: {line}\n")
+    return ExitCode.UNHEALTHY if shortfalls else ExitCode.HEALTHY
+
+
+def _record(test: SelfTest, found: Figures, index_url: str) -> None:
+    from model_health.selftest.record import record_of
+    from model_health.store.index.index import Index
+    from model_health.store.index.self_tests import write_self_test
+
+    with Index.open(index_url) as index, index.transaction("record a self-test") as connection:
+        write_self_test(connection, record_of(test, found))
+
+
+def _print(test: SelfTest, found: Figures) -> None:
+    print_rows(
+        [
+            {
+                "fault": one.fault,
+                "configuration": one.configuration,
+                "answer": one.answer if one.applicable else "not tried",
+                "caught": one.detected if one.applicable else None,
+                "named": one.attributed,
+                "place": one.placement,
+                "why not": one.missed or ("" if one.applicable else one.reason),
+            }
+            for one in test.trials
+        ],
+        False,
+    )
+    changes = [*test.harmless, *test.healthy]
+    print_rows(
+        [{"harmless": one.change, "answer": one.answer, "false alarm": one.false_alarm} for one in changes], False
+    )
+    counted = {name: value for name, value in asdict(found).items() if isinstance(value, dict)}
+    print_rows([{"figure": name, "found": str(getattr(found, name))} for name in counted], False)
+
+
+def _page(path: str | None) -> Path | None:
+    if path is None:
+        return None
+    page = Path(path)
+    if not page.parent.is_dir() or page.is_dir():
+        raise BadInput("is no place for a file", subject=f"--markdown {path}")
+    return page
+
+
+def _write(page: Path, text: str) -> None:
+    """All or nothing."""
+    half = page.with_name(f".{page.name}.half")
+    try:
+        half.write_text(text, encoding="utf-8")
+        half.replace(page)
+    except OSError as error:
+        half.unlink(missing_ok=True)
+        raise BadInput(f"cannot be written: {error.strerror}", subject=f"--markdown {page}") from error

@@ -1,0 +1,110 @@
+"""What a self-test found: one trial per fault and configuration, one per harmless change, and what it all was run on.
+
+Owns the records and their JSON; counts are in `figures`. Knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Configuration = Literal["same", "other", "generation"]
+"""same: the baseline's own; other: batch, padding and attention backend differ; generation: a run of canaries."""
+Placement = Literal["right", "wrong", "unnamed", "not asked"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fault under one configuration.
+
+    Args:
+        fault, kind: its name and sort. configuration: under which it was put to replay, or to generation.
+        place: the state at which it truly begins; None where no single one is.
+        single_layer: whether it strikes one block. subtle: whether it flips single bits.
+        applicable: False where this model cannot have it; then nothing was measured, and `reason` says why.
+        answer: of the comparison. detected: whether anybody would hear of it.
+        inert: not one bit of a replay under this configuration differs from the healthy one.
+        attributed: the state that was named. placement: how that compares with `place`.
+        delay_nights: nights until a gate fails; None where it never would.
+        reason: the comparison's own words. missed: why it was not detected; None where it was. excused: rightly so.
+        ratio: the largest family number in units of its limit; None where bits decide.
+        golden_bits, golden_low, golden_high: change of surprisal on golden text, bits per token, with its interval.
+    """
+
+    fault: str
+    kind: str
+    configuration: Configuration
+    place: str | None = None
+    single_layer: bool = False
+    subtle: bool = False
+    applicable: bool = True
+    answer: str | None = None
+    detected: bool = False
+    inert: bool = False
+    attributed: str | None = None
+    placement: Placement = "not asked"
+    delay_nights: int | None = None
+    reason: str = ""
+    missed: str | None = None
+    excused: bool = False
+    ratio: float | None = None
+    golden_bits: float | None = None
+    golden_low: float | None = None
+    golden_high: float | None = None
+
+
+@dataclass(frozen=True)
+class HarmlessTrial:
+    """One harmless change. `false_alarm`: the answer is worse than *equivalent*. Names and ratio as in `Trial`."""
+
+    change: str
+    axes: tuple[str, ...] = ()
+    applicable: bool = True
+    answer: str | None = None
+    false_alarm: bool = False
+    reason: str = ""
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """A whole self-test.
+
+    Args:
+        model, suite, dtype, device, machine, libraries: on what, with which versions.
+        started_at: ISO 8601, UTC. seed: of every choice of the catalogue.
+        items, tokens, golden_clusters: size of what is replayed; tokens are the scored ones.
+        same, other: the two configurations in words.
+        floors: largest healthy distance by family, over all recorded ways to run.
+        trials, harmless, healthy: what was found; `healthy` are replays under random ways to run.
+        cpu_seconds, wall_seconds: of everything after the model was loaded; replay_cpu_seconds: of one replay.
+        restored: the digest of all weights was the same at the end, and a last replay gave the same bits.
+    """
+
+    model: str
+    suite: str
+    dtype: str
+    device: str
+    machine: str
+    libraries: Mapping[str, str]
+    started_at: str
+    seed: int
+    items: int
+    tokens: int
+    golden_clusters: int
+    same: str
+    other: str
+    floors: Mapping[str, float]
+    trials: tuple[Trial, ...]
+    harmless: tuple[HarmlessTrial, ...]
+    healthy: tuple[HarmlessTrial, ...]
+    cpu_seconds: float
+    wall_seconds: float
+    replay_cpu_seconds: float
+    restored: bool
+    reduced: bool = field(default=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
