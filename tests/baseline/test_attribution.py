@@ -66,6 +66,23 @@ def test_one_token_beyond_with_every_mean_within_is_unnamed(limits: Limits) -> N
     assert (place.state, place.how) == (None, "unnamed")
 
 
+@pytest.mark.parametrize(("items", "named"), [(1, None), (2, "layer.1"), (26, "layer.1")])
+def test_a_state_beyond_its_limit_in_one_text_alone_is_not_named(items: int, named: str | None, limits: Limits) -> None:
+    noisy = observation(key(**BATCH), noise=1e-2, first_state=2)
+    new = replace(noisy, items=(*noisy.items[:items], *BASE.items[items:]))
+    place = by_band(new, limits)
+    assert place is not None
+    assert (place.state, place.item_id) == (named, "p0:continuation")
+    assert (named is not None) or "in p0:continuation alone" in place.reason
+
+
+def test_an_embedding_beyond_its_limit_in_one_text_is_named_for_nothing_comes_before_it(limits: Limits) -> None:
+    noisy = observation(key(**BATCH), noise=1e-2, first_state=0)
+    place = by_band(replace(noisy, items=(noisy.items[0], *BASE.items[1:])), limits)
+    assert place is not None
+    assert place.state == "embedding"
+
+
 @pytest.mark.parametrize("state", range(len(STATES)))
 def test_bits_name_the_first_state_of_any_item(state: int) -> None:
     place = place_by_bits(BASE, observation(noise=1e-6, first_state=state))

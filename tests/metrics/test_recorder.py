@@ -14,8 +14,8 @@ from model_health.config.measure import PRESETS, MeasureSwitches
 from model_health.errors import CaptureError
 from model_health.metrics.attention_prompt import _CHUNK_ELEMENTS
 from model_health.metrics.recorder import HealthRecorder
-from model_health.metrics.scratch import Scratch
 from model_health.metrics.recording import record
+from model_health.metrics.scratch import Scratch
 from support.dispatch_counts import AliveBytes
 from support.models import build
 from support.recordings import prompts, watch

@@ -21,8 +21,8 @@ from model_health.monitors.apply import apply, diff
 from model_health.report.extension import SuiteIdentity
 from model_health.report.manifest import PromptEntry
 from model_health.report.samples import samples_of_manifest
-from model_health.sinks.prometheus import PrometheusSink
 from model_health.sinks.context import context_of
+from model_health.sinks.prometheus import PrometheusSink
 from support.manifests import make_manifest, make_prompt_entry
 from support.monitor_inputs import ROOT, shipped
 from support.prometheus_servers import Alertmanager, Prometheus, alertmanager, prometheus, pushgateway

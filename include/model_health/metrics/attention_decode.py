@@ -1,9 +1,9 @@
 """Collects decode steps and reduces their attention rows in blocks: one product for several steps.
 
-A decode step leaves behind a copy of its query row, its mask and the newest key tensor, which the cache holds anyway. Every few
-steps the rows of a layer are multiplied with its newest keys at once, so that the cost is one small product per layer
-and block instead of several kernels per layer and step. That is exact while a cache only appends; where it slides (or
-where a backend returns its weights) each step is reduced by itself.
+A decode step leaves behind a copy of its query row, its mask and the newest key tensor, which the cache holds anyway.
+Every few steps the rows of a layer are multiplied with its newest keys at once, so that the cost is one small product
+per layer and block instead of several kernels per layer and step. That is exact while a cache only appends; where it
+slides (or where a backend returns its weights) each step is reduced by itself.
 """
 
 from __future__ import annotations

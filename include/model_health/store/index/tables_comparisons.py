@@ -1,8 +1,8 @@
 """The table of comparisons with a baseline: one row each, of a night's run or of a candidate.
 
 `finding` is why the answer is what it is, `outcome` the policy's verdict and `reason` what it says. Once a night's
-models were screened together, `screened` is true and the verdict final. `night` (the scheduler's run) is null for what a
-person or a pipeline compared.
+models were screened together, `screened` is true and the verdict final. `night` (the scheduler's run) is null for
+what a person or a pipeline compared.
 """
 
 from __future__ import annotations
