@@ -3,7 +3,9 @@
 Owns the naming, and when not to name. Under the same key the first digest that differs is the place: 86 of 86
 single-layer faults were placed so, down to one last bit. Otherwise it is the first state whose mean sketch distance
 leaves its own limit, if all states before it are clearly within theirs: one in the grey between the floor and the limit
-may be where a small fault began, and a wrong name costs more than none.
+may be where a small fault began, and a wrong name costs more than none. Nor is a state named that left its limit in one
+text alone: a fault of weights touches all texts, but one of a single token, in a block before, reaches the tokens that
+have a sketch only through the attention of the next.
 """
 
 from __future__ import annotations
@@ -78,6 +80,12 @@ def place_by_band(old: ReplayObservation, new: ReplayObservation, numbers: Numbe
         if grey:
             why = f"{names[first]} is the first beyond its limit, but {grey[0]} lies between its floor and its limit"
             return Place(None, "unnamed", item, row, token, why)
+        alone = None if names[first].endswith("embedding") else _only_item(old, new, first, limits.states[first])
+        if alone is not None:
+            why = (
+                f"{names[first]} is the first beyond its limit, but in {alone} alone: a token without a sketch may have"
+            )
+            return Place(None, "unnamed", item, row, token, f"{why} brought it there from a block before")
         return Place(names[first], "band", item, row, token, f"{ratios[first] * FACTOR:.3g} times its own floor")
     families = limits.beyond(numbers)
     if not families:
@@ -90,6 +98,17 @@ def place_by_band(old: ReplayObservation, new: ReplayObservation, numbers: Numbe
         return Place(HEAD, "band", worst.item_id, worst.row, token, why)
     why = f"beyond tolerance in {', '.join(families)}, but in no state's mean"
     return Place(None, "unnamed", worst.item_id, worst.row, token, why)
+
+
+def _only_item(old: ReplayObservation, new: ReplayObservation, state: int, limit: float) -> str | None:
+    """The only item that a state's limit is exceeded in, by the item's mean, while all others look healthy there."""
+    means = {
+        one.item_id: float(item_distances(one, other).sketch[:, state].mean())
+        for one, other in zip(old.items, new.items, strict=True)
+        if len(one.sketch_rows)
+    }
+    touched = [item for item, mean in means.items() if mean > GREY * limit]
+    return touched[0] if len(touched) == 1 < len(means) else None
 
 
 def _first_row(

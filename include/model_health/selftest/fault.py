@@ -21,10 +21,12 @@ class Fault(ABC):
         layer: the block that it strikes; None where it strikes the model as a whole.
         kind: what sort of fault, as the table groups them.
         subtle: whether it may hide in harmless variation: flips of single bits.
+        one_token: whether it strikes a single token, so that under another configuration no name may be honest.
     """
 
     kind: ClassVar[str]
     subtle: ClassVar[bool] = False
+    one_token: ClassVar[bool] = False
     layer: int | None = field(default=None)
 
     @property

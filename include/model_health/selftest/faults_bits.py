@@ -90,6 +90,7 @@ class ActivationBit(Fault):
 
     kind: ClassVar[str] = "bit flip in an activation"
     subtle: ClassVar[bool] = True
+    one_token: ClassVar[bool] = True
     bit: Bit = "sign"
 
     @property

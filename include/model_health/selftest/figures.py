@@ -45,7 +45,9 @@ class Figures:
         same: caught under the baseline's configuration.
         same_placed: faults of one block whose block was named there.
         loud, subtle: caught under another configuration: all but single bits, and single bits.
-        placed: right names among caught faults under another configuration that have one place. wrong, unnamed: others.
+        placed: right names among caught faults under another configuration that have one place and strike more than a
+            token; placed_tokens: among those that strike one, of which *unnamed* may be honest.
+        wrong, unnamed: of all these.
         before: faults of tokenizer and template, refused. loops: forced loops flagged.
         false_alarms: over harmless changes and healthy replays. healthy_upper: one-sided 95 % bound of healthy replays.
         shortfalls: promises that were not kept, in words.
@@ -56,6 +58,7 @@ class Figures:
     loud: Rate
     subtle: Rate
     placed: Rate
+    placed_tokens: Rate
     wrong: int
     unnamed: int
     before: Rate
@@ -93,7 +96,8 @@ def figures(test: SelfTest) -> Figures:
         same_placed=rate(one.placement == "right" for one in same if one.single_layer),
         loud=rate(one.detected for one in other if not one.subtle),
         subtle=rate(one.detected for one in other if one.subtle),
-        placed=rate(one.placement == "right" for one in placed),
+        placed=rate(one.placement == "right" for one in placed if not one.one_token),
+        placed_tokens=rate(one.placement == "right" for one in placed if one.one_token),
         wrong=sum(one.placement == "wrong" for one in placed),
         unnamed=sum(one.placement == "unnamed" for one in placed),
         before=rate(one.detected for one in before),

@@ -35,6 +35,7 @@ def judge(
         place=place,
         single_layer=fault.layer is not None,
         subtle=fault.subtle,
+        one_token=fault.one_token,
         answer=str(found.answer),
         detected=detected,
         inert=inert,

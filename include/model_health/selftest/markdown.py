@@ -61,6 +61,7 @@ def _figures(test: SelfTest, found: Figures) -> str:
         ("other configuration: loud faults, caught in one run", str(found.loud)),
         ("other configuration: single bits, caught", str(found.subtle)),
         ("other configuration: caught faults, place named", str(found.placed)),
+        ("other configuration: caught faults of one token, place named", str(found.placed_tokens)),
         ("other configuration: place wrong, unnamed", f"{found.wrong}, {found.unnamed}"),
         ("tokenizer and template, refused", str(found.before)),
         ("forced loops, flagged", str(found.loops)),

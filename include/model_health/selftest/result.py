@@ -21,7 +21,7 @@ class Trial:
     Args:
         fault, kind: its name and sort. configuration: under which it was put to replay, or to generation.
         place: the state at which it truly begins; None where no single one is.
-        single_layer: whether it strikes one block. subtle: whether it flips single bits.
+        single_layer: whether it strikes one block. subtle: whether it flips single bits. one_token: of one token.
         applicable: False where this model cannot have it; then nothing was measured, and `reason` says why.
         answer: of the comparison. detected: whether anybody would hear of it.
         inert: not one bit of a replay under this configuration differs from the healthy one.
@@ -38,6 +38,7 @@ class Trial:
     place: str | None = None
     single_layer: bool = False
     subtle: bool = False
+    one_token: bool = False
     applicable: bool = True
     answer: str | None = None
     detected: bool = False
