@@ -57,19 +57,22 @@ docs-check: ## METRICS.md and requirements.lock are as their sources say
 	$(call section,METRICS.md,$(BIN)/python -m model_health.catalog.document --check)
 	$(call section,requirements.lock,$(BIN)/python setup_env.py check-lock)
 
-# Two processes, one per core: most tests wait for a server, a child or one thread. What no line names is in the second.
-FIRST_HALF := $(wildcard tests/airflow tests/dags tests/plugins tests/dashboard tests/cli tests/config tests/catalog \
-	tests/report tests/gates tests/validate tests/test_*.py)
-SECOND_HALF := $(filter-out $(FIRST_HALF) tests/support tests/gpu tests/conftest.py tests/__pycache__,$(wildcard tests/*))
+# Three processes at once: those of the first mostly wait, for Airflow, servers and children; the second computes. What
+# no line names is in the third.
+WAITING := $(wildcard tests/airflow tests/dags tests/plugins tests/dashboard tests/cli tests/test_*.py)
+COMPUTING := $(wildcard tests/capture tests/metrics tests/runner tests/replay tests/baseline tests/selftest tests/bench)
+REST := $(filter-out $(WAITING) $(COMPUTING) tests/support tests/gpu tests/conftest.py tests/__pycache__,$(wildcard tests/*))
 PYTEST := $(BIN)/python -m pytest -m "not gpu" --durations=15
 
 pytest: ## every test that needs no GPU; with PYTEST_ARGS only what they name, in one process
 ifeq ($(strip $(PYTEST_ARGS)),)
-	@printf '\n==> pytest, in two halves\n'; SECONDS=0; log=$$(mktemp); \
-	$(PYTEST) $(SECOND_HALF) >"$$log" 2>&1 </dev/null & other=$$!; \
-	first=0; $(PYTEST) $(FIRST_HALF) || first=$$?; \
-	second=0; wait "$$other" || second=$$?; cat "$$log"; rm -f "$$log"; \
-	if [ "$$first" != 0 ] || [ "$$second" != 0 ]; then printf '==> pytest: FAILED after %s s\n' "$$SECONDS"; exit 1; fi; \
+	@printf '\n==> pytest, in three processes\n'; SECONDS=0; logs=$$(mktemp -d); failed=0; \
+	$(PYTEST) $(COMPUTING) >"$$logs/computing" 2>&1 </dev/null & computing=$$!; \
+	$(PYTEST) $(REST) >"$$logs/rest" 2>&1 </dev/null & rest=$$!; \
+	$(PYTEST) $(WAITING) || failed=1; \
+	wait "$$rest" || failed=1; cat "$$logs/rest"; \
+	wait "$$computing" || failed=1; cat "$$logs/computing"; rm -rf "$$logs"; \
+	if [ "$$failed" != 0 ]; then printf '==> pytest: FAILED after %s s\n' "$$SECONDS"; exit 1; fi; \
 	printf '==> pytest: ok, %s s\n' "$$SECONDS"
 else
 	$(call section,pytest,$(PYTEST) $(PYTEST_ARGS))
