@@ -7,7 +7,7 @@ each needs somebody and a reason.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import AwareDatetime, Field, ValidationError
 
@@ -92,6 +92,12 @@ def promote(
     )
     store.add_promotion(model, suite, promotion.number, baseline_id, to_json(promotion))
     return promotion
+
+
+def promote_named(store_uri: str, reference: str, provenance: Provenance, now: datetime | None = None) -> Promotion:
+    """Promote the baseline that a reference names, in the store at a URI; raises as `find` and `promote`."""
+    store = BaselineStore.open(store_uri)
+    return promote(store, *find(store, reference), provenance, now or datetime.now(UTC))
 
 
 def find(store: BaselineStore, reference: str) -> tuple[str, str, str]:

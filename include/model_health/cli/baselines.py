@@ -35,6 +35,8 @@ def add_parsers(sub: Any, epilog: str) -> None:
     create.add_argument("--no-tolerances", action="store_true", help="do not learn what is harmless (quicker)")
     create.add_argument("--promote", action="store_true", help="let it count at once")
 
+    create.add_argument("--result-file", metavar="PATH", help="write the result as JSON to this file too")
+
     listing = actions.add_parser("list", help="the baselines, and which of them count", epilog=epilog)
     listing.add_argument("--model", metavar="NAME", help="only this model's")
     listing.add_argument("--suite", metavar="NAME", help="only this suite's; needs --model")
@@ -93,6 +95,12 @@ def run_create(arguments: argparse.Namespace) -> int:
         "promoted": arguments.promote,
         "uri": made.uri,
     }
+    if arguments.result_file:
+        from pathlib import Path
+
+        from model_health.runner.request import write_result
+
+        write_result(Path(arguments.result_file), row)
     if arguments.json:
         print(json.dumps(row))
     else:

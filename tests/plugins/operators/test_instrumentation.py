@@ -89,6 +89,7 @@ def test_init_only_assigns() -> None:
         "device": object(),
         "perf": object(),
         "prompt_telemetry": object(),
+        "compare": object(),
         "fail_on_unhealthy": object(),
     }
     operator = InstrumentationOperator(task_id="t", **given)
