@@ -41,6 +41,7 @@ def add_parsers(sub: Any, epilog: str) -> None:
     parser.add_argument("--reduced", action="store_true", help="each fault in as few layers as possible, no restart")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every choice of layers and weights")
     parser.add_argument("--markdown", metavar="PATH", help="write the whole result as a page of Markdown")
+    parser.add_argument("--result-file", metavar="PATH", help="write the whole result as JSON to this file too")
     parser.add_argument("--no-record", action="store_true", help="leave no rows in the index")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
     parser.set_defaults(call=run_self_test)
@@ -55,7 +56,7 @@ def run_self_test(arguments: argparse.Namespace) -> int:
     # Known names are checked before torch is imported: a typing error should cost a moment, not ten seconds.
     project = load_project(settings)
     project.get_suite(arguments.suite or project.get_model(arguments.model).suites[0])
-    page = _page(arguments.markdown)
+    page, result = _place("--markdown", arguments.markdown), _place("--result-file", arguments.result_file)
     wait_politely()
     from model_health.runner.canary import utc_now
     from model_health.selftest.figures import figures
@@ -80,8 +81,11 @@ def run_self_test(arguments: argparse.Namespace) -> int:
             _record(*done[-1], settings.index_url)
     if page is not None:
         _write(page, render([test for test, _ in done]))
+    content = json.dumps([{**test.to_json(), "figures": found.to_json()} for test, found in done], allow_nan=False)
+    if result is not None:
+        _write(result, content)
     if arguments.json:
-        print(json.dumps([{**test.to_json(), "figures": found.to_json()} for test, found in done], allow_nan=False))
+        print(content)
     else:
         for test, found in done:
             _print(test, found)
@@ -124,13 +128,13 @@ def _print(test: SelfTest, found: Figures) -> None:
     print_rows([{"figure": name, "found": str(getattr(found, name))} for name in counted], False)
 
 
-def _page(path: str | None) -> Path | None:
+def _place(option: str, path: str | None) -> Path | None:
     if path is None:
         return None
-    page = Path(path)
-    if not page.parent.is_dir() or page.is_dir():
-        raise BadInput("is no place for a file", subject=f"--markdown {path}")
-    return page
+    place = Path(path)
+    if not place.parent.is_dir() or place.is_dir():
+        raise BadInput("is no place for a file", subject=f"{option} {path}")
+    return place
 
 
 def _write(page: Path, text: str) -> None:
@@ -141,4 +145,4 @@ def _write(page: Path, text: str) -> None:
         half.replace(page)
     except OSError as error:
         half.unlink(missing_ok=True)
-        raise BadInput(f"cannot be written: {error.strerror}", subject=f"--markdown {page}") from error
+        raise BadInput(f"cannot be written: {error.strerror}", subject=str(page)) from error

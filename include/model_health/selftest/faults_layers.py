@@ -136,6 +136,8 @@ class BrokenShard(Fault):
         half = weight.shape[0] // 2
         if half == 0:
             raise Inapplicable("its matrix has one row")
+        if self.how == "duplicated" and torch.equal(weight[-half:], weight[:half]):
+            raise Inapplicable("the halves of its matrix are equal already")
         with borrowed(weight):
             weight[-half:] = 0.0 if self.how == "truncated" else weight[:half].clone()
             yield

@@ -25,6 +25,7 @@ from model_health.errors import CouldNotMeasure
 from model_health.replay.plan import ReplayItem
 from model_health.runner.identity import identify
 from model_health.runner.loading import attention_backend, load_model
+from model_health.runner.loading_quiet import quiet_transformers
 from model_health.runner.replay import key_of, production_shape, replay_loaded
 from model_health.runner.replay_variants import Variant
 from model_health.selftest.judge import judge_harmless
@@ -150,7 +151,8 @@ def _saved_again(stage: Stage, settings: Settings) -> ReplayObservation:
     loaded = stage.subject.loaded
     with TemporaryDirectory(prefix="model-health-") as name:
         folder = Path(name)
-        loaded.model.save_pretrained(folder, max_shard_size="200MB")
+        with quiet_transformers():
+            loaded.model.save_pretrained(folder, max_shard_size="200MB")
         loaded.tokenizer.save_pretrained(folder)
         config = loaded.config.model_copy(update={"source": ModelSource(path=str(folder)), "tokenizer": None})
         again = load_model(config, settings)

@@ -168,8 +168,10 @@ def loop_trial(stage: Stage, fault: ForcedLoop, *, nights: int | None) -> Trial:
         return inapplicable(fault, "generation", str(why))
     healthy = generate(subject, prompts, fault.tokens, stage.thresholds)
     clean = [at for at, one in enumerate(healthy) if not one.findings.loops]
+    if not clean:
+        return inapplicable(fault, "generation", "every prompt that was tried runs in loops without it")
     found = [loop.period for at in clean for loop in faulty[at].findings.loops[:1]]
-    caught = bool(clean) and len(found) == len(clean)
+    caught = len(found) == len(clean)
     named = f"loops of period {', '.join(map(str, sorted(set(found)))) or 'none'}"
     reason = f"{named} found on {len(found)} of {len(clean)} prompts that are free of loops without it"
     return Trial(
