@@ -140,7 +140,8 @@ class DoubleTemperature(Fault):
     @contextmanager
     def injected(self, subject: Subject) -> Iterator[None]:
         """See `Fault`."""
-        head: Any = subject.loaded.model.get_output_embeddings()
+        model: Any = subject.loaded.model
+        head = model.get_output_embeddings()
         if head is None:
             raise Inapplicable("it has no output embeddings")
         handle = head.register_forward_hook(lambda module, args, output: output / self.temperature)

@@ -150,4 +150,5 @@ def _quantised(weight: torch.Tensor, bits: int) -> torch.Tensor:
     most = 2 ** (bits - 1) - 1
     grouped = flat.unfold(-1, GROUP, GROUP) if bits == 4 and flat.shape[-1] % GROUP == 0 else flat[:, None]
     scale = grouped.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / most
-    return ((grouped / scale).round().clamp(-most, most) * scale).reshape(weight.shape).to(weight.dtype)
+    back: torch.Tensor = (grouped / scale).round().clamp(-most, most) * scale
+    return back.reshape(weight.shape).to(weight.dtype)

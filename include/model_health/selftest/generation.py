@@ -18,6 +18,7 @@ from model_health.metrics.findings import HealthFindings
 from model_health.metrics.flags import health_findings
 from model_health.runner.batches import make_batches
 from model_health.runner.generate import generate_measured
+from model_health.runner.loading import input_rows
 from model_health.runner.prompts import TokenizedPrompt
 from model_health.runner.token_text import TokenText
 from model_health.selftest.fault import Fault
@@ -78,7 +79,7 @@ class ForcedLoop(Fault):
         """See `Fault`. Which token follows depends on the one before alone, so nothing has to be counted."""
         model = subject.loaded.model
         special = {int(token) for token in subject.loaded.tokenizer.all_special_ids}
-        size = min(len(subject.loaded.tokenizer), int(model.get_input_embeddings().weight.shape[0]))
+        size = min(len(subject.loaded.tokenizer), input_rows(model))
         ordinary = [token for token in range(size) if token not in special]
         if len(ordinary) < self.period:
             raise Inapplicable(f"its vocabulary has {len(ordinary)} ordinary tokens")

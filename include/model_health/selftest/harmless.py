@@ -97,7 +97,7 @@ def random_way(stage: Stage, number: int) -> Variant:
 
 
 def _words(way: Variant) -> str:
-    parts = {"batch": way.batch_size, "padding": way.padding_side, "chunks of": way.chunk_tokens}
+    parts: dict[str, object] = {"batch": way.batch_size, "padding": way.padding_side, "chunks of": way.chunk_tokens}
     parts |= {"threads": way.threads, "backend": way.attention_backend}
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
 

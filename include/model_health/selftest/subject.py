@@ -92,7 +92,8 @@ class Subject:
         for path, module in self.layer(index).named_modules():
             known = path.rpartition(".")[2] in _MLP_OUTPUTS and id(module) not in attention
             if known and _is_matrix(getattr(module, "weight", None)):
-                return module
+                found: nn.Module = module
+                return found
         raise Inapplicable("its MLP has no output projection of a known name")
 
 
