@@ -4,9 +4,8 @@
 waits for a person (*Required actions* in Airflow) and shows the reason and what differs from the baseline that counts
 now; `promote` records who approved. Rejected, the new baseline stays in the store and does not count.
 
-**Parameters.** `model` and `reason` are required. `suite`: default is the model's first. `runs`: how many of the newest
-healthy runs stand behind it. The child runs where this Dag's worker runs: for a model that asks for CUDA that must be a
-worker with a GPU.
+**Parameters.** `model` and `reason` are required. `suite`: default is the model's first. `runs`: how many healthy runs
+stand behind it. For a model that asks for CUDA, this Dag's worker must have a GPU.
 
 **When a task is red.** `create`: there is no healthy run of this model with these weights (run `run_canaries` first),
 or it could not be replayed; the log says which. `approve`: nobody answered within a week. `promote`: it counts already,
@@ -23,7 +22,7 @@ from airflow.sdk import Param, dag
 from model_health_airflow.operators.baselines import CreateBaselineOperator, PromoteBaselineOperator
 
 MADE = "ti.xcom_pull(task_ids='create')"
-REASON = "{{ params.reason }}"
+REASON, SUITE = "{{ params.reason }}", "{{ params.suite or '' }}"
 
 
 @dag(
@@ -43,11 +42,7 @@ REASON = "{{ params.reason }}"
 def refresh_baseline() -> None:
     """Create, ask, promote."""
     create = CreateBaselineOperator(
-        task_id="create",
-        model="{{ params.model }}",
-        suite="{{ params.suite or '' }}",
-        reason=REASON,
-        runs="{{ params.runs }}",
+        task_id="create", model="{{ params.model }}", suite=SUITE, reason=REASON, runs="{{ params.runs }}"
     )
     approve = ApprovalOperator(
         task_id="approve",
