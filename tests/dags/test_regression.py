@@ -34,7 +34,7 @@ def test_a_night_runs_once_a_day_and_never_catches_up(dags: dict[str, DAG]) -> N
 @pytest.mark.parametrize(("queue", "pool"), [("default", "default_pool"), ("gpu", "gpu")])
 def test_models_are_compared_where_their_resource_is(dags: dict[str, DAG], queue: str, pool: str) -> None:
     task: Any = dags["nightly_regression"].task_dict[f"compare_{queue}.measure"]
-    assert (task.pool, task.queue, task.partial_kwargs["compare"]) == (pool, queue, True)
+    assert (task.pool, task.queue, task.compare) == (pool, queue, True)
 
 
 def test_verdicts_wait_for_the_whole_night_whatever_became_of_it(dags: dict[str, DAG]) -> None:
