@@ -30,7 +30,7 @@ from model_health.selftest.generation import ForcedLoop, generate
 from model_health.selftest.harmless import harmless_trials, healthy_trials
 from model_health.selftest.judge import inapplicable, judge
 from model_health.selftest.request import SelfTestRequest
-from model_health.selftest.result import Configuration, SelfTest, Trial
+from model_health.selftest.result import Configuration, HarmlessTrial, SelfTest, Trial
 from model_health.selftest.stage import Stage
 from model_health.selftest.subject import Inapplicable, Subject
 
@@ -68,7 +68,11 @@ def self_test(request: SelfTestRequest, settings: Settings, *, say: Say, clock: 
     say(f"{config.name}: harmless changes")
     harmless = () if request.faults else tuple(harmless_trials(stage, settings, reduced=request.reduced))
     say(f"{config.name}: {request.healthy} healthy replays")
-    healthy = tuple(healthy_trials(stage, request.healthy))
+    healthy: list[HarmlessTrial] = []
+    for one in healthy_trials(stage, request.healthy):
+        healthy.append(one)
+        if len(healthy) % 20 == 0:
+            say(f"{config.name}: {len(healthy)} healthy replays, {perf_counter() - wall:.0f} s")
     last = stage.observe(Variant("last"))
     restored = weights_digest(loaded.model) == stage.identity.weights_digest and bit_equal(stage.repeated, last)
     return SelfTest(
@@ -88,7 +92,7 @@ def self_test(request: SelfTestRequest, settings: Settings, *, say: Say, clock: 
         floors=_floors(stage),
         trials=tuple(trials),
         harmless=harmless,
-        healthy=healthy,
+        healthy=tuple(healthy),
         cpu_seconds=process_time() - cpu,
         wall_seconds=perf_counter() - wall,
         replay_cpu_seconds=stage.repeated.cpu_seconds,
