@@ -37,7 +37,8 @@ def test_a_scheduler_runs_the_dag_on_a_healthy_and_on_a_broken_model(make_projec
                    if task["map_index"] == one["map_index"] and task["task_id"].startswith("canary_default.")}
             for name, one in measured.items()
         }  # fmt: skip
-        passed = dict.fromkeys(("measure", "validate", "publish", "evaluate_gates", "alert", "healthy"), "success")
+        steps = ("measure", "validate", "publish", "evaluate_gates", "alert", "publish_verdicts", "healthy")
+        passed = dict.fromkeys(steps, "success")
         assert states["healthy (smoke)"] == passed, logs
         # Found by its gate, after everything else was done; the last task makes the Dag run red.
         sick = passed | {"evaluate_gates": "failed", "healthy": "upstream_failed"}
