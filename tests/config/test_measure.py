@@ -56,7 +56,10 @@ def test_resolving_is_explicit_and_stable(preset: str, parts: dict[str, bool]) -
 @pytest.mark.parametrize(
     "wrong",
     [{"preset": "all"}, {"topk": 0}, {"topk": True}, {"logits": "yes"}, {"sparse_threshold": float("nan")},
-     {"sparse_threshold": 1.0}, {"sketch": {"dim": -1}}, {"sketch": {"dims": 8}}, {"sparse_cap": 0}],
+     {"sparse_threshold": 1.0}, {"sketch": {"dim": -1}}, {"sketch": {"dims": 8}}, {"sparse_cap": 0},
+     {"every": 0}, {"every": True}, {"layers": {}}, {"layers": {"stride": 0}}, {"layers": {"indices": []}},
+     {"layers": {"indices": [1.5]}}, {"layers": {"stride": 2, "regex": "a"}}, {"layers": {"regex": "("}},
+     {"layers": {"regex": ""}}, {"layers": [1, 2]}],
 )  # fmt: skip
 def test_a_wrong_switch_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -62,9 +62,9 @@ def records(
         prompt_attention={slot(layer): value for layer, value in prompts.items()},
         rows=decode,
         steps=steps,
-        switches=SimpleNamespace(attention=True),
+        switches=SimpleNamespace(attention=True, every=1),
         refused_attention={},
-        start=SimpleNamespace(layout=SimpleNamespace(decoder=SimpleNamespace(module=module))),
+        start=SimpleNamespace(chosen={}, layout=SimpleNamespace(decoder=SimpleNamespace(module=module))),
     )
 
 

@@ -31,6 +31,8 @@ class Pass:
     """The top-level forward pass that runs now: its step, its cache, and [batch, queries] of each stack."""
 
     step: int = -1
+    idle: bool = False
+    """Whether this pass is a decode step at which layers are not looked at."""
     cache: Any = None
     shapes: dict[StackName, tuple[int, int]] = field(default_factory=dict)
     prompt_tokens: int = 0
@@ -44,15 +46,23 @@ class AttentionProbes:
         self._parts: dict[AttentionSlot, list[nn.Module]] = {}
         self._refused: set[nn.Module] = set()
 
-    def attach(self, name: StackName, stack: StackLayout, keep: Callable[[Callable[[], None]], None]) -> None:
-        """Subscribe to all of a stack's layers; `keep` takes what undoes it."""
+    def attach(
+        self,
+        name: StackName,
+        stack: StackLayout,
+        chosen: tuple[int, ...],
+        keep: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Subscribe to the chosen ones of a stack's layers; `keep` takes what undoes it."""
         listeners: dict[nn.Module, Listener] = {}
-        for index, layer in enumerate(stack.layers):
+        for index in chosen:
+            layer = stack.layers[index]
             for path, part in layer.named_modules():
                 listeners[part] = self._guard(self._dispatched(self._slot(name, index, path, part)))
             for path, part in own_attention_modules(layer):
                 slot = self._slot(name, index, path, part)
-                keep(watch(part, self._guard(self._written_out(slot)), self._guard(self._dispatched(slot))))
+                probes = self._guard(self._written_out(slot)), self._guard(self._dispatched(slot))
+                keep(watch(part, *probes, idle=lambda: self._pass.idle))
         keep(subscribe(listeners))
 
     @staticmethod
@@ -92,7 +102,7 @@ class AttentionProbes:
         current, refused = self._pass, self._refused
         observer = self._observer.attention
         numbered: AttentionSlot | None = None
-        appends = False
+        appends = settled = False
         last_step, last_query = -1, 0
 
         def probe(
@@ -105,7 +115,7 @@ class AttentionProbes:
             output: torch.Tensor,
             weights: torch.Tensor | None,
         ) -> None:
-            nonlocal numbered, appends, last_step, last_query
+            nonlocal numbered, appends, settled, last_step, last_query
             step = current.step
             # the same queries again in one pass (differential attention: other values) have the same weights
             if last_step == step and last_query == id(query):
@@ -117,8 +127,8 @@ class AttentionProbes:
                 numbered = self._numbered(slot, module)
             if module in refused:
                 return
-            if step <= 1 or not appends:  # a cache's layers are what they are once they were filled
-                appends = self._appends(slot, module)
+            if not settled or not appends:  # a cache's layers are what they are once they were filled
+                appends, settled = self._appends(slot, module), step > 0
             scaling = kwargs.get("scaling")
             causal = kwargs.get("is_causal")
             window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)

@@ -7,7 +7,8 @@ Hk key/value heads, D head width, H hidden width, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import torch
 
 from model_health.capture.head import ApplyHead
 from model_health.capture.layout import ModelLayout
+from model_health.config.layers import ALL_LAYERS, LayerChoice
 
 
 class StackName(StrEnum):
@@ -123,16 +125,37 @@ class GenerationStart:
     routers: tuple[RouterPlace, ...] = ()
     """Routers that will be watched, in the order of their layers; `router_gaps` says where there are none."""
     router_gaps: tuple[RouterGap, ...] = ()
+    chosen: Mapping[StackName, tuple[int, ...]] = field(default_factory=dict)
+    """The layers of each stack that are looked at, ascending; a stack that is not named has all of them."""
+
+    def layer_count(self, stack: StackName) -> int:
+        """How many layers a stack has; 0 where the model has no such stack."""
+        layout = self.layout.decoder if stack is StackName.DECODER else self.layout.encoder
+        return 0 if layout is None else len(layout.layers)
+
+    def chosen_of(self, stack: StackName) -> tuple[int, ...]:
+        """The layers of a stack that are looked at."""
+        return self.chosen.get(stack, tuple(range(self.layer_count(stack))))
+
+    def chooses_all(self, stack: StackName) -> bool:
+        """Whether no layer of a stack is left out."""
+        return len(self.chosen_of(stack)) == self.layer_count(stack)
 
 
 @dataclass(frozen=True)
 class Wants:
-    """Which events an observer needs; probes for the rest are never attached."""
+    """Which events an observer needs; probes for the rest are never attached.
+
+    `layers` and `every` hold for hidden states, attention and routers: of the layers that are chosen, at the prefill
+    (or an encoder's pass) and at each decode step whose number `every` divides.
+    """
 
     hidden: bool = True
     attention: bool = True
     prompt_logits: bool = True
     router: bool = False
+    layers: LayerChoice = ALL_LAYERS
+    every: int = 1
 
 
 class Observer(Protocol):

@@ -21,13 +21,14 @@ from transformers import PreTrainedModel
 
 from model_health.capture.attention_probes import AttentionProbes, Pass
 from model_health.capture.compiled import runs_eagerly, without_compiler
-from model_health.capture.events import GenerationStart, Observer, StackName
+from model_health.capture.events import GenerationStart, Observer, RouterGap, StackName
 from model_health.capture.head import HeadReplay
 from model_health.capture.layout import ModelLayout, StackLayout, find_layout
 from model_health.capture.router_probes import RouterProbes
 from model_health.capture.routers import find_routers
 from model_health.capture.states import block_state
 from model_health.capture.supported import check_generation, eos_tokens, prompt_of, token_limit
+from model_health.config.layers import LAYER_LEFT_OUT
 from model_health.errors import CaptureError, ModelHealthError
 
 P = ParamSpec("P")
@@ -39,6 +40,9 @@ class Capture:
     Args:
         model: a causal or encoder-decoder language model, in evaluation mode.
         observer: receives the events; what it does not want is not probed.
+
+    Raises:
+        ConfigError: the observer wants layers that the model does not have.
 
     Raises (inside the context):
         UnsupportedGeneration: before any forward pass, if the probes cannot follow this way to generate.
@@ -59,11 +63,29 @@ class Capture:
         self._pass = Pass()
         self._latest: dict[StackName, tuple[int, torch.Tensor]] = {}
         """The newest block output of each stack in this pass, and the block's number."""
+        self._refused: set[StackName] = set()
+        self._every = observer.wants.every
+        self._chosen = self._choose()
         both = bool(model.config.is_encoder_decoder)
         watches_head = observer.wants.prompt_logits and not both and self.layout.head is not None
         self._head = HeadReplay(self.layout.head) if watches_head and self.layout.head else None
-        self._attention = AttentionProbes(observer, self._pass, self._guard)
-        self._routers, self._router_gaps = find_routers(model, self.layout) if observer.wants.router else ((), ())
+        self._attention = AttentionProbes(observer, self._pass, self._layer_guard)
+        routers, gaps = find_routers(model, self.layout) if observer.wants.router else ((), ())
+        places = [(one.place.stack, one.place.layer) for one in routers]
+        self._routers = tuple(
+            one for one, (stack, layer) in zip(routers, places, strict=True) if layer in self._chosen[stack]
+        )
+        left_out = (place for place in dict.fromkeys(places) if place[1] not in self._chosen[place[0]])
+        self._router_gaps = gaps + tuple(RouterGap(LAYER_LEFT_OUT, *place) for place in left_out)
+
+    def _choose(self) -> dict[StackName, tuple[int, ...]]:
+        """The layers to look at, of each stack."""
+        paths = {id(module): path for path, module in self.model.named_modules()}
+        stacks = {StackName.DECODER: self.layout.decoder}
+        if self.layout.encoder is not None:
+            stacks[StackName.ENCODER] = self.layout.encoder
+        names = [[paths.get(id(layer), "") for layer in stack.layers] for stack in stacks.values()]
+        return dict(zip(stacks, self.observer.wants.layers.pick(names, type(self.model).__name__), strict=True))
 
     def __enter__(self) -> Self:
         try:
@@ -103,15 +125,16 @@ class Capture:
         self._attach_stack(StackName.DECODER, self.layout.decoder)
         if self.layout.encoder is not None:
             self._attach_stack(StackName.ENCODER, self.layout.encoder)
-        RouterProbes(self.observer, self._pass, self._guard).attach(self._routers, self._keep)
+        RouterProbes(self.observer, self._pass, self._layer_guard).attach(self._routers, self._keep)
 
     def _attach_stack(self, name: StackName, stack: StackLayout) -> None:
         self._keep(stack.module.register_forward_hook(self._guard(self._final_probe(name, stack))))
         if self.observer.wants.hidden:
-            for index, layer in enumerate(stack.layers):
-                self._keep(layer.register_forward_hook(self._guard(self._layer_probe(name, index, stack))))
+            for index in self._chosen[name]:
+                probe = self._layer_guard(self._layer_probe(name, index, stack))
+                self._keep(stack.layers[index].register_forward_hook(probe))
         if self.observer.wants.attention:
-            self._attention.attach(name, stack, self._undo.append)
+            self._attention.attach(name, stack, self._chosen[name], self._undo.append)
 
     def _wrap_generate(self) -> None:
         """Shadow `model.generate` on the instance, to see its arguments before and its result after."""
@@ -131,7 +154,7 @@ class Capture:
                 with runs_eagerly(self.model):
                     result = original(*args, **{**kwargs, "disable_compile": True})
             finally:
-                self._generating = False
+                self._generating = self._pass.idle = False
                 self._latest.clear()
                 self._pass.cache = None
             self._end(result)
@@ -168,6 +191,19 @@ class Capture:
 
         return guarded
 
+    def _layer_guard(self, probe: Callable[P, None]) -> Callable[P, None]:
+        """A guard that is silent, before anything else, at decode steps at which layers are not looked at."""
+        guarded = self._guard(probe)
+        if self._every == 1:
+            return guarded
+        current = self._pass
+
+        def sometimes(*args: P.args, **kwargs: P.kwargs) -> None:
+            if not current.idle:
+                guarded(*args, **kwargs)
+
+        return sometimes
+
     # -- the watched call
 
     def _begin(self, arguments: dict[str, Any]) -> None:
@@ -192,6 +228,7 @@ class Capture:
                     is_encoder_decoder=bool(self.model.config.is_encoder_decoder),
                     routers=tuple(router.place for router in self._routers),
                     router_gaps=self._router_gaps,
+                    chosen=self._chosen,
                 )
             )
             self._pass.shapes[StackName.ENCODER] = (ids.shape[0], ids.shape[1])
@@ -215,6 +252,7 @@ class Capture:
         if ids is None:
             raise CaptureError(f"a forward pass came without {name}", subject=type(self.model).__name__)
         self._pass.step += 1
+        self._pass.idle = self._pass.step % self._every != 0
         self._pass.cache = kwargs.get("past_key_values")
         # a causal prefill reads the prompt: some models add a token of their own, which then has no mask and no name
         first = self._pass.step == 0 and not self.model.config.is_encoder_decoder
@@ -238,9 +276,14 @@ class Capture:
         self.observer.forward_ended(step)
 
     def _final_probe(self, stack: StackName, layout: StackLayout) -> Callable[..., None]:
+        reads_blocks = self.observer.wants.hidden
+
         def probe(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            self._skipped(stack, len(layout.layers))
-            self._latest.pop(stack, None)
+            if reads_blocks and not self._pass.idle:
+                count = len(layout.layers)
+                if stack in self._latest or (len(self._chosen[stack]) < count and stack not in self._refused):
+                    self._skipped(stack, count)
+                self._latest.pop(stack, None)
             state = output[0] if isinstance(output, tuple) else output.last_hidden_state
             if not isinstance(state, torch.Tensor) or state.dim() != 3:
                 raise CaptureError("the final state is not [batch, tokens, width]", subject=type(module).__name__)
@@ -254,22 +297,33 @@ class Capture:
             latest = self._latest.get(stack)
             before = -1 if latest is None else latest[0]
             if isinstance(state, str):
-                self.observer.hidden_refused(stack, state)
+                self._refuse(stack, state)
             elif before >= layer:
-                self.observer.hidden_refused(stack, "its blocks run more than once in a pass")
-            elif latest is None and layer > 0:
-                self.observer.hidden_refused(stack, "its first block did not run")
-            else:
-                if before + 1 != layer:
-                    self._skipped(stack, layer)
+                self._refuse(stack, "its blocks run more than once in a pass")
+            elif self._skipped(stack, layer):
                 self._latest[stack] = (layer, state)
                 self.observer.hidden_state(stack, layer, state)
 
         return probe
 
-    def _skipped(self, stack: StackName, next_layer: int) -> None:
-        """Blocks that a model leaves out (cross attention without an image) pass their input on as it is."""
-        if stack in self._latest:
-            last, state = self._latest[stack]
-            for layer in range(last + 1, next_layer):
-                self.observer.hidden_state(stack, layer, state)
+    def _refuse(self, stack: StackName, reason: str) -> None:
+        self._refused.add(stack)
+        self.observer.hidden_refused(stack, reason)
+
+    def _skipped(self, stack: StackName, next_layer: int) -> bool:
+        """Report the chosen blocks before `next_layer` that did not run; False if what they passed on is unknown.
+
+        Blocks that a model leaves out (cross attention without an image) pass their input on as it is: it is known
+        where the block before them was seen.
+        """
+        chosen, latest = self._chosen[stack], self._latest.get(stack)
+        missing = [layer for layer in chosen if (-1 if latest is None else latest[0]) < layer < next_layer]
+        if not missing:
+            return True
+        if latest is None or missing[0] != latest[0] + 1 or missing[-1] - missing[0] != len(missing) - 1:
+            reason = "its first block did not run" if missing[0] == 0 else f"its block {missing[0]} did not run"
+            self._refuse(stack, reason)
+            return False
+        for layer in missing:
+            self.observer.hidden_state(stack, layer, latest[1])
+        return True

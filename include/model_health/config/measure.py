@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from model_health.config.base import ConfigModel, StrictBool, StrictFloat, StrictInt
+from model_health.config.layers import ALL_LAYERS, LayerChoice
 
 Preset = Literal["flags", "standard", "full"]
 
@@ -49,6 +50,10 @@ class MeasureSwitches(ConfigModel):
     topk: Annotated[StrictInt, Field(ge=1, le=100)] = 5
     mass_k: Annotated[StrictInt, Field(ge=1, le=1000)] = 10
     sketch: Sketch = Sketch()
+    layers: LayerChoice = ALL_LAYERS
+    """The layers whose hidden states, attention and routers are looked at, in each stack."""
+    every: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1
+    """Layers are looked at on the prefill and on every so-manieth decode step; logits and final states on each."""
 
 
 _FLAGS = MeasureSwitches(
@@ -100,6 +105,8 @@ class MeasureConfig(ConfigModel):
     topk: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
     mass_k: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
     sketch: Sketch | None = None
+    layers: LayerChoice | None = None
+    every: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
 
     def resolve(self) -> MeasureSwitches:
         """The explicit switches: preset, then overrides, then `prompt_telemetry: false` over its parts."""

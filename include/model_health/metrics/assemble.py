@@ -7,14 +7,16 @@ everything rebuilt that did not agree with what the model computed itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model_health.capture.events import AttentionKind, StackName
+from model_health.capture.events import AttentionKind, GenerationStart, StackName
+from model_health.config.layers import LAYER_LEFT_OUT, STEP_LEFT_OUT
 from model_health.errors import CaptureError
-from model_health.metrics.host_arrays import hidden_cutter, host, logit_cutter, pass_block
+from model_health.metrics.host_arrays import Looked, hidden_cutter, host, logit_cutter, pass_block
 from model_health.metrics.host_attention import HostAttention, prompt_layer_cutter, tolerance
 from model_health.metrics.host_router import router_cutter, router_gaps
 from model_health.metrics.recorder import HealthRecorder, Records
@@ -29,6 +31,7 @@ from model_health.metrics.telemetry import (
 )
 
 SWITCHED_OFF = "switched off by the configuration"
+NO_NEIGHBOURS = "it compares neighbours, and the configuration leaves layers out"
 _HEAD_MISS, _LOW_PRECISION_HEAD_MISS = 1e-4, 2e-2
 """Relative miss of rebuilt logits that rounding explains: the model's own code makes them from the same states."""
 
@@ -72,9 +75,13 @@ def assemble(recorder: HealthRecorder, probe_seconds: float = 0.0) -> BatchTelem
     decoder_blocks = records.hidden if encoder_layout is not None or seen is None else [seen, *records.hidden]
     refused = records.refused_states
     reads = switches.hidden and StackName.DECODER not in refused
-    hidden = hidden_cutter(decoder_blocks) if reads and decoder_blocks else None
+    looked = {stack: Looked(start.chosen_of(stack), start.layer_count(stack)) for stack in StackName}
+    decoded = replace(looked[StackName.DECODER], every=switches.every, step_count=steps)
+    hidden = hidden_cutter(decoder_blocks, decoded) if reads and decoder_blocks else None
     encoder_hidden = (
-        hidden_cutter([seen]) if encoder_layout is not None and seen is not None and switches.hidden else None
+        hidden_cutter([seen], looked[StackName.ENCODER])
+        if encoder_layout is not None and seen is not None and switches.hidden
+        else None
     )
     final = hidden_cutter(records.final)
     logits = logit_cutter(records) if switches.logits else None
@@ -97,8 +104,11 @@ def assemble(recorder: HealthRecorder, probe_seconds: float = 0.0) -> BatchTelem
     parts = {StackName.DECODER: "hidden", StackName.ENCODER: "encoder.hidden"}
     if switches.hidden:
         gaps += [NotMeasured(parts[stack], reason) for stack, reason in refused.items()]
-    if switches.layer_transformations and switches.prompt_telemetry and reading in refused:
-        gaps.append(NotMeasured("layer_transformations", refused[reading]))
+    if switches.layer_transformations and switches.prompt_telemetry:
+        if not start.chooses_all(reading):
+            gaps.append(NotMeasured("layer_transformations", NO_NEIGHBOURS))
+        elif reading in refused:
+            gaps.append(NotMeasured("layer_transformations", refused[reading]))
     if switches.prompt_telemetry:
         gaps += _off(
             [
@@ -116,6 +126,8 @@ def assemble(recorder: HealthRecorder, probe_seconds: float = 0.0) -> BatchTelem
             gaps += slots.gaps(StackName.ENCODER, AttentionKind.SELF, encoder_layout, "encoder_attention")
     if (switches.basin_scores or switches.prompt_attention_sparse) and switches.prompt_telemetry:
         gaps += slots.gaps(reading, AttentionKind.SELF, encoder_layout or start.layout.decoder, "prompt_attention")
+
+    gaps += _left_out(start, reads_prompt=switches.prompt_telemetry)
 
     prompts = []
     for row, (length, stopped_by) in enumerate(_ends(records, generated)):
@@ -142,9 +154,10 @@ def assemble(recorder: HealthRecorder, probe_seconds: float = 0.0) -> BatchTelem
                 lag_cosine=np.full((length, MAX_LAG), np.nan, np.float32) if lags is None else lags[span, row],
                 prompt=analysis if switches.prompt_telemetry else None,
                 encoder=encoder,
-                not_measured=tuple(gaps),
+                not_measured=(*gaps, *_steps_left_out(length, switches.every)),
                 routers=routers(row, length),
                 stopped_by=stopped_by,
+                every=switches.every,
             )
         )
     seconds = recorder.clock.seconds()
@@ -155,6 +168,22 @@ def assemble(recorder: HealthRecorder, probe_seconds: float = 0.0) -> BatchTelem
         total_seconds=recorder.clock.total_seconds,
         probe_seconds=probe_seconds,
     )
+
+
+def _left_out(start: GenerationStart, *, reads_prompt: bool) -> list[NotMeasured]:
+    """One entry for each layer that was not chosen; a second for its attention over the prompt."""
+    gaps: list[NotMeasured] = []
+    for stack, part in ((StackName.DECODER, "layers"), (StackName.ENCODER, "encoder")):
+        chosen = start.chosen_of(stack)
+        missing = [layer for layer in range(start.layer_count(stack)) if layer not in chosen]
+        gaps += [NotMeasured(part, LAYER_LEFT_OUT, layer) for layer in missing]
+        if reads_prompt and (stack is StackName.ENCODER) == start.is_encoder_decoder:
+            gaps += [NotMeasured("prompt_attention", LAYER_LEFT_OUT, layer) for layer in missing]
+    return gaps
+
+
+def _steps_left_out(tokens: int, every: int) -> list[NotMeasured]:
+    return [NotMeasured("layers", STEP_LEFT_OUT, step=step) for step in range(tokens) if step % every]
 
 
 def _prompt_surprisals(records: Records) -> tuple[list[NotMeasured], Callable[[int], Float]]:

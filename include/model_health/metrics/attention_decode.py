@@ -54,7 +54,9 @@ class _Pending:
 class DecodeRows:
     """Attention rows of every slot of a generation; `slots[slot]` fills as blocks are reduced."""
 
-    def __init__(self, scratch: Scratch | None = None) -> None:
+    def __init__(self, scratch: Scratch | None = None, every: int = 1) -> None:
+        """Steps that `every` does not divide are left out: no slot has rows of them."""
+        self._every = every
         self.slots: dict[AttentionSlot, SlotRows] = {}
         self._pending: dict[AttentionSlot, _Pending] = {}
         self._masks: dict[tuple[int, ...], BlockMask] = {}
@@ -69,7 +71,7 @@ class DecodeRows:
         if step != slot.next_step:
             slot.problem = f"it ran {'twice in a' if step < slot.next_step else 'not in every'} step"
             return
-        slot.next_step = step + 1
+        slot.next_step = step + self._every
         several, keys = call.query.shape[2] > 1, call.key.shape[2]
         bias = None if call.position_bias is None else call.position_bias[:, :, -1:]
         mask = visible_mask(call, call.query.shape[2] - 1, 1, keys)

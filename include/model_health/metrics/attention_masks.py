@@ -1,8 +1,8 @@
 """Joins the masks of several decode steps into one that a block of score rows can be hidden with.
 
-Steps of a growing cache see one key more each, so a block's rows must not see the keys that came after them. Those lie
-in the last few columns and are overwritten there; what the model itself masks (padding, a window, a bias) is added,
-which is many times quicker than overwriting by a mask.
+Steps of a growing cache see one key more each (or several, where steps between them are left out), so a block's rows
+must not see the keys that came after them. Those lie in the last few columns and are overwritten there; what the model
+itself masks (padding, a window, a bias) is added, which is many times quicker than overwriting by a mask.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def _widen(parts: list[torch.Tensor], rows: list[Row], keys: int, *, hidden: flo
 def _lengths(rows: list[Row], device: torch.device) -> torch.Tensor:
     """How many keys each row had, [N]; made on the device, because a copy of host numbers makes the host wait."""
     first = rows[0].keys
-    if all(row.keys == first + index for index, row in enumerate(rows)):
-        return torch.arange(first, first + len(rows), device=device)
+    stride = max(1, rows[1].keys - first) if len(rows) > 1 else 1
+    if all(row.keys == first + stride * index for index, row in enumerate(rows)):
+        return torch.arange(first, first + stride * len(rows), stride, device=device)
     return torch.tensor([row.keys for row in rows], device=device)

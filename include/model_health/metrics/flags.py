@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model_health.config.flags import Flag
+from model_health.config.layers import LAYER_LEFT_OUT, STEP_LEFT_OUT
 from model_health.config.thresholds import Thresholds
 from model_health.metrics.findings import HealthFindings
 from model_health.metrics.loops import find_loops
@@ -105,7 +106,8 @@ def _mid_layer(telemetry: PromptTelemetry, limits: Thresholds, verdicts: _Verdic
     """The seed's rule, per step: in the middle third of the layers a non-finite value, or a far too large L2 norm.
 
     The norm is judged by a multiple of the mean over the early third of the same step. The prefill has a limit of its
-    own, as the first token's massive activations rule its mean over the prompt.
+    own, as the first token's massive activations rule its mean over the prompt. Layers and steps that were left out
+    neither raise it nor clear it: where one of the two thirds was not looked at at all, nothing is known.
     """
     flag = Flag.MID_LAYER_ANOMALY_DETECTED
     if telemetry.hidden is None:
@@ -116,17 +118,27 @@ def _mid_layer(telemetry: PromptTelemetry, limits: Thresholds, verdicts: _Verdic
         verdicts.unknown(flag, f"{layers} layers have no middle third")
         return None
     first, second = layers // 3, 2 * layers // 3
-    middle = slice(first, second)
-    broken = telemetry.hidden.nan[:, middle].any() or telemetry.hidden.inf[:, middle].any()
+    broken = telemetry.hidden.nan[:, first:second].any() or telemetry.hidden.inf[:, first:second].any()
     skipped = 1 if limits.mid_layer_prefill_l2_ratio is None else 0
-    norms = telemetry.hidden.l2_norm[skipped:].astype(np.float64)
-    early = norms[:, :first].mean(1, keepdims=True)
-    limit = np.full_like(early, limits.mid_layer_l2_ratio)
+    norms = telemetry.hidden.l2_norm.astype(np.float64)
+    limit = np.full((len(norms), 1), limits.mid_layer_l2_ratio)
     if not skipped:
         limit[:1] = limits.mid_layer_prefill_l2_ratio
-    if broken or (norms[:, middle] > limit * early).any():
+    seen = telemetry.hidden.seen
+    steps = np.arange(len(norms)) >= skipped
+    chosen = np.ones(layers, bool) if seen is None else np.asarray(seen.any(axis=0))
+    if seen is not None:
+        steps &= seen.any(1)
+    norms, limit = norms[steps], limit[steps]
+    own = norms[:, first:second][:, chosen[first:second]]
+    early = norms[:, :first][:, chosen[:first]]
+    if not broken and seen is not None and not (own.size and early.size):
+        verdicts.unknown(flag, LAYER_LEFT_OUT if not (own.shape[1] and early.shape[1]) else STEP_LEFT_OUT)
+        return None
+    early = early.mean(1, keepdims=True) if early.shape[1] else np.full((len(early), 1), np.inf)
+    if broken or (own > limit * early).any():
         return verdicts.note(flag, True)
-    if not (np.isfinite(early).all() and np.isfinite(norms[:, middle]).all()):
+    if not (np.isfinite(early).all() and np.isfinite(own).all()):
         verdicts.unknown(flag, "norms of the early layers were not finite")  # nothing to compare with is not healthy
         return None
     return verdicts.note(flag, False)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model_health.errors import CaptureError
 from model_health.metrics.logits import LogitStatistics
 from model_health.metrics.recorder import HiddenBlock, Records
 from model_health.metrics.telemetry import HiddenSeries, LogitSeries
+
+T = TypeVar("T", bound=np.generic)
 
 
 def host(tensor: torch.Tensor) -> NDArray[np.float32]:
@@ -18,12 +23,52 @@ def host(tensor: torch.Tensor) -> NDArray[np.float32]:
     return tensor.detach().float().cpu().numpy()
 
 
-def hidden_cutter(tables: list[HiddenBlock]) -> Callable[[int, slice], HiddenSeries]:
-    """Host arrays of [T, L, B, .] blocks, and a function that cuts one row out of them."""
+@dataclass(frozen=True)
+class Looked:
+    """Which of a stack's layers, and of a generation's steps, were looked at."""
+
+    layers: tuple[int, ...]
+    layer_count: int
+    every: int = 1
+    step_count: int = 1
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing was left out."""
+        return len(self.layers) == self.layer_count and self.every == 1
+
+    def spread(self, values: NDArray[T], empty: float) -> NDArray[T]:
+        """[N, M, ...] of what was looked at as [T, L, ...], `empty` everywhere else.
+
+        Raises:
+            CaptureError: there are more or fewer steps or layers than were to be looked at.
+        """
+        steps = range(0, self.step_count, self.every)
+        if values.shape[:2] != (len(steps), len(self.layers)):
+            raise CaptureError(
+                f"{values.shape[0]} steps of {values.shape[1]} layers were recorded, but {len(steps)} of"
+                f" {len(self.layers)} were to be looked at",
+                hint="report this",
+            )
+        whole = np.full((self.step_count, self.layer_count, *values.shape[2:]), empty, values.dtype)
+        whole[np.ix_(list(steps), list(self.layers))] = values
+        return whole
+
+
+def hidden_cutter(tables: list[HiddenBlock], looked: Looked | None = None) -> Callable[[int, slice], HiddenSeries]:
+    """Host arrays of [T, L, B, .] blocks, and a function that cuts one row out of them.
+
+    Where layers or steps were left out (`looked`), they are there and hold NaN.
+    """
     values = host(torch.cat([table.statistics for table in tables]))
     bad = torch.cat([table.bad for table in tables]).cpu().numpy()
     sketches = [table.sketch for table in tables if table.sketch is not None]
     sketch = host(torch.cat(sketches)) if len(sketches) == len(tables) else np.zeros((*values.shape[:3], 0), np.float32)
+    seen = None
+    if looked is not None and not looked.everything:
+        seen = looked.spread(np.ones(values.shape[:2], np.bool_), False)
+        values, sketch = (looked.spread(table, np.nan) for table in (values, sketch))
+        bad = looked.spread(bad, False)
 
     def cut(row: int, steps: slice) -> HiddenSeries:
         v = values[steps, :, row]
@@ -35,6 +80,7 @@ def hidden_cutter(tables: list[HiddenBlock]) -> Callable[[int, slice], HiddenSer
             nan=bad[steps, :, row, 0],
             inf=bad[steps, :, row, 1],
             sketch=sketch[steps, :, row],
+            seen=None if seen is None else seen[steps],
         )
 
     return cut

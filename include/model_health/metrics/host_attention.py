@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model_health.capture.events import AttentionKind, AttentionSlot, StackName
 from model_health.capture.layout import StackLayout
+from model_health.config.layers import LAYER_LEFT_OUT
 from model_health.metrics.attention_prompt import PromptAttention, join_heads
 from model_health.metrics.host_arrays import host
 from model_health.metrics.recorder import Records
@@ -40,6 +41,7 @@ class HostAttention:
         self.rows: dict[AttentionSlot, tuple[Float, Float, Int]] = {}
         self.reasons: dict[AttentionSlot, str] = {}
         self.prompts: dict[AttentionSlot, PromptAttention] = {}
+        self._every: int = records.switches.every
         limit = tolerance(records)
         for slot in sorted(dict.fromkeys([*records.prompt_attention, *records.rows.slots]), key=lambda one: one.part):
             self._take(slot, limit)
@@ -68,17 +70,24 @@ class HostAttention:
         entropy, largest = host(columns[0]), host(columns[1])
         visible: Int = columns[2].cpu().numpy().astype(np.int64)
         steps = 1 if slot.stack is StackName.ENCODER else self.records.steps
-        if len(visible) != steps and self.records.switches.attention:
-            self.reasons[slot] = f"it ran in {len(visible)} of {steps} steps"
+        looked = len(range(0, steps, self._every))
+        if len(visible) != looked and self.records.switches.attention:
+            self.reasons[slot] = f"it ran in {len(visible)} of {looked} steps"
             return
         blind = (visible == 0)[..., None]  # a softmax over nothing would look like an even one over everything
-        self.rows[slot] = (
-            np.where(blind, np.float32(np.nan), entropy),
-            np.where(blind, np.float32(np.nan), largest),
-            visible,
-        )
+        rows = np.where(blind, np.float32(np.nan), entropy), np.where(blind, np.float32(np.nan), largest), visible
+        self.rows[slot] = self._spread(rows, steps) if self._every > 1 else rows
         if prompt is not None:
             self.prompts[slot] = prompt
+
+    def _spread(self, rows: tuple[Float, Float, Int], steps: int) -> tuple[Float, Float, Int]:
+        """The rows at their steps; steps that were left out see nothing."""
+        entropy, largest = (np.full((steps, *table.shape[1:]), np.nan, np.float32) for table in rows[:2])
+        visible = np.zeros((steps, *rows[2].shape[1:]), np.int64)
+        for whole, table in ((entropy, rows[0]), (largest, rows[1])):
+            whole[:: self._every][: len(table)] = table
+        visible[:: self._every][: len(rows[2])] = rows[2]
+        return entropy, largest, visible
 
     def _join(self, slot: AttentionSlot) -> None:
         """Give the heads of a layer's further attention module to its first; all of them are measured, or none."""
@@ -97,17 +106,22 @@ class HostAttention:
     def series(self, stack: StackName, kind: AttentionKind, row: int, steps: slice) -> tuple[AttentionSeries, ...]:
         """One row's series of every measured layer, in layer order."""
         found = sorted((s for s in self.rows if s.stack is stack and s.kind is kind), key=lambda slot: slot.layer)
+        count = max(steps.stop, 1)
+        seen = None if self._every == 1 or stack is StackName.ENCODER else np.arange(count) % self._every == 0
         return tuple(
-            AttentionSeries(slot.layer, entropy[steps, row], largest[steps, row], visible[steps, row])
+            AttentionSeries(slot.layer, entropy[steps, row], largest[steps, row], visible[steps, row], seen)
             for slot in found
             for entropy, largest, visible in [self.rows[slot]]
         )
 
     def gaps(self, stack: StackName, kind: AttentionKind, layout: StackLayout, part: str) -> list[NotMeasured]:
-        """One entry for the whole stack where every layer lacks it for one reason, else one for each layer."""
+        """One entry for the whole stack where every chosen layer lacks it for one reason, else one for each of them."""
         reasons: dict[int, str] = {}
-        for layer, module in enumerate(layout.layers):
-            slot = AttentionSlot(stack, layer, kind)
+        chosen = self.records.start.chosen.get(stack, tuple(range(len(layout.layers))))
+        if not chosen:
+            return [NotMeasured(part, LAYER_LEFT_OUT)]
+        for layer in chosen:
+            module, slot = layout.layers[layer], AttentionSlot(stack, layer, kind)
             if slot in self.rows:
                 continue
             name = type(module).__name__
@@ -118,8 +132,8 @@ class HostAttention:
             else:
                 silent = f"{name} has no attention"
             reasons[layer] = self.reasons.get(slot) or self.records.refused_attention.get(slot) or silent
-        if len(reasons) == len(layout.layers) and len(set(reasons.values())) == 1:
-            return [NotMeasured(part, reasons[0])]
+        if len(reasons) == len(chosen) and len(set(reasons.values())) == 1:
+            return [NotMeasured(part, reasons[chosen[0]])]
         return [NotMeasured(part, reason, layer=layer) for layer, reason in reasons.items()]
 
 

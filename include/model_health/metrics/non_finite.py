@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_health.metrics.findings import Kind, NonFiniteFinding, Place
-from model_health.metrics.telemetry import HiddenSeries, PromptTelemetry
+from model_health.metrics.telemetry import AttentionSeries, HiddenSeries, PromptTelemetry
 
 
 def _first(
@@ -16,6 +16,12 @@ def _first(
     hits = np.flatnonzero(marks)
     if len(hits):
         found.append(NonFiniteFinding(where=where, kind=kind, step=int(hits[0]), layer=layer))
+
+
+def _broken(series: AttentionSeries) -> NDArray[np.bool_]:
+    """Steps [T] whose row was looked at and is not finite."""
+    broken = np.asarray(~np.isfinite(series.entropy_nats).all(-1))
+    return broken if series.seen is None else broken & series.seen
 
 
 def _hidden(found: list[NonFiniteFinding], where: Place, series: HiddenSeries) -> None:
@@ -51,7 +57,7 @@ def find_non_finite(telemetry: PromptTelemetry) -> tuple[NonFiniteFinding, ...]:
     rows = [
         (int(step), series.layer)
         for series in (*telemetry.attention, *telemetry.cross_attention)
-        for step in np.flatnonzero(~np.isfinite(series.entropy_nats).all(-1))[:1]
+        for step in np.flatnonzero(_broken(series))[:1]
     ]
     if rows:
         step, layer = min(rows)

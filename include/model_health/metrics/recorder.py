@@ -44,7 +44,10 @@ _BLOCK_ELEMENTS = 1 << 21
 
 @dataclass
 class HiddenBlock:
-    """Reduced block outputs of consecutive steps: statistics [N, L, B, 4], bad [N, L, B, 2], sketch [N, L, B, D]."""
+    """Reduced block outputs, of the layers and steps that were looked at, in order.
+
+    statistics [N, L, B, 4], bad [N, L, B, 2], sketch [N, L, B, D].
+    """
 
     statistics: torch.Tensor
     bad: torch.Tensor
@@ -88,6 +91,8 @@ class HealthRecorder:
             attention=self._attends(switches),
             prompt_logits=switches.prompt_surprisals,
             router=switches.router,
+            layers=switches.layers,
+            every=switches.every,
         )
         self.clock = StepClock()
         self._records: Records | None = None
@@ -134,8 +139,11 @@ class HealthRecorder:
     def generation_started(self, start: GenerationStart) -> None:
         """Prepare for the prompts of this call."""
         real = start.prompt_mask
-        passing = StackPass(real, bool(real.all()), self.switches.layer_transformations)
-        rows = DecodeRows(self._scratch)
+        reading = StackName.ENCODER if start.is_encoder_decoder else StackName.DECODER
+        # a transformation compares neighbours: with layers left out there is not the model's own to tell of
+        turns = self.switches.layer_transformations and start.chooses_all(reading)
+        passing = StackPass(real, bool(real.all()), turns)
+        rows = DecodeRows(self._scratch, self.switches.every)
         self._records = Records(start=start, switches=self.switches, prompt_pass=passing, rows=rows)
         self.clock.start(start.prompt_ids.device)
 
@@ -157,7 +165,7 @@ class HealthRecorder:
         if self._reads_prompt(stack):
             self._now.prompt_pass.add(state, self._sketcher(state))
         elif self.switches.hidden:
-            layers = len(self._now.start.layout.decoder.layers)
+            layers = len(self._now.start.chosen_of(StackName.DECODER))
             newest = state if state.shape[1] == 1 else state[:, -1:]
             if not self._states.filled:
                 self._limit(layers * newest.numel())
@@ -272,7 +280,8 @@ class HealthRecorder:
         records = self._now
         self._waiting = 0
         if self._states.filled:
-            states = self._states.take().squeeze(2).unflatten(0, (-1, len(records.start.layout.decoder.layers)))
+            layers = len(records.start.chosen_of(StackName.DECODER))
+            states = self._states.take().squeeze(2).unflatten(0, (-1, layers))
             records.hidden.append(self._reduce(states, self._sketcher(states)))
         self._settle_finals()
         records.rows.flush()

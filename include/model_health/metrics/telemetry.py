@@ -2,6 +2,7 @@
 
 This is the contract between the side that needs torch (capture, metrics, runner) and the side that
 must not load it (report, store, sinks, dashboard). Arrays are NumPy float32 unless said otherwise.
+Layers and steps that the configuration leaves out keep their place, and `seen` says which they are.
 Axes: T generated tokens, L layers of a stack, H attention heads, P prompt tokens, K top-k entries, D sketch
 dimensions. NaN in an array means *not measured* or not finite; `not_measured` and the `nan`/`inf` arrays say which.
 Step 0 is the prefill: the forward pass over the prompt that yields the first generated token.
@@ -60,7 +61,9 @@ class HiddenSeries:
     """Statistics of a stack's block outputs. Every array is [T, L]; sketch is [T, L, D] (D may be 0).
 
     A decode step describes the newest token; the prefill describes the mean over the prompt's real tokens (padding
-    never counts), except max_abs, which is the mean over tokens of each token's largest magnitude.
+    never counts), except max_abs, which is the mean over tokens of each token's largest magnitude. `seen` [T, L] is
+    False where the configuration leaves a layer or step out: nothing is known there (NaN, and neither nan nor inf);
+    None where nothing is left out.
     """
 
     mean: Float
@@ -70,19 +73,22 @@ class HiddenSeries:
     nan: Bool
     inf: Bool
     sketch: Float
+    seen: Bool | None = None
 
 
 @dataclass(frozen=True)
 class AttentionSeries:
     """Statistics of the newest query row of every head in one layer, or the reason why there are none.
 
-    entropy_nats, max_weight: [T, H]. visible_keys: [T] int64, the number of keys that the row may see.
+    entropy_nats, max_weight: [T, H]. visible_keys: [T] int64, the number of keys that the row may see. seen: [T], False
+    at steps that the configuration leaves out (NaN, and no visible key); None where it leaves out none.
     """
 
     layer: int
     entropy_nats: Float
     max_weight: Float
     visible_keys: Int
+    seen: Bool | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,8 @@ class PromptTelemetry:
     routers: tuple[RouterSeries, ...] = ()
     stopped_by: str = "eos"
     """`eos`, `length` (the token limit) or `other` (a stop string or criterion of the user)."""
+    every: int = 1
+    """Layers were looked at on the prefill and on every so-manieth decode step."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from statistics import fmean
 
+from model_health.config.layers import LAYER_LEFT_OUT, STEP_LEFT_OUT
 from model_health.report.router import RouterLayer
 from model_health.report.steps import LayerSummary, TimelineStep
 from model_health.report.trace import Trace
@@ -36,9 +37,13 @@ def _why(trace: Trace, part: str) -> str:
     whole = trace.why_null(part)
     if whole is not None:
         return whole
-    for entry in trace.model_health.not_measured:
-        if entry.part == part or part.startswith(f"{entry.part}.") or entry.part.startswith(f"{part}."):
-            return entry.reason
+    reasons = [
+        entry.reason
+        for entry in trace.model_health.not_measured
+        if entry.part == part or part.startswith(f"{entry.part}.") or entry.part.startswith(f"{part}.")
+    ]
+    if reasons:  # what was looked at and has no value says more than that other layers were left out
+        return next((reason for reason in reasons if reason not in (LAYER_LEFT_OUT, STEP_LEFT_OUT)), reasons[0])
     return "no token was generated" if not trace.timeline else "there is nothing to measure"
 
 
@@ -69,8 +74,10 @@ def _hidden_band(trace: Trace, *, band: str) -> Measurement:
     layers = [
         layer for step in steps[1:] or steps for layer in step.layers if band_of(layer.layer_index, count) == band
     ]
-    values = (layer.hidden_summary.l2_norm_mean for layer in layers)
-    return _aggregate(values, fmean, trace, f"{HIDDEN}.l2_norm_mean")
+    part = f"{HIDDEN}.l2_norm_mean"
+    if layers and all(trace.why_null(part, layer=layer) == LAYER_LEFT_OUT for layer in {x.layer_index for x in layers}):
+        return None, LAYER_LEFT_OUT
+    return _aggregate((layer.hidden_summary.l2_norm_mean for layer in layers), fmean, trace, part)
 
 
 def _hidden_peak(trace: Trace) -> Measurement:

@@ -124,11 +124,15 @@ def _summaries(series: list[AttentionSeries], thresholds: ReportThresholds) -> l
 def _anomalies(
     steps: int, count: int, hidden: HiddenSeries | None, attention: tuple[AttentionSeries, ...]
 ) -> list[TensorAnomalies | None]:
-    """Whether hidden state or attention held NaN or Inf; None where the hidden state was not captured."""
+    """Whether hidden state or attention held NaN or Inf; None where the hidden state was not looked at."""
     if hidden is None:
         return [None] * (steps * count)
     inf = np.array(hidden.inf, dtype=bool)
     for series in attention:
         infinite = np.isinf(series.entropy_nats) | np.isinf(series.max_weight)
         inf[:, series.layer] |= infinite.any(axis=1)
-    return [ANOMALIES[kind] for kind in (2 * hidden.nan.astype(np.int8) + inf).reshape(-1).tolist()]
+    kinds = (2 * hidden.nan.astype(np.int8) + inf).reshape(-1).tolist()
+    if hidden.seen is None:
+        return [ANOMALIES[kind] for kind in kinds]
+    seen = hidden.seen.reshape(-1).tolist()
+    return [ANOMALIES[kind] if looked else None for kind, looked in zip(kinds, seen, strict=True)]

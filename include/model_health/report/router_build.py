@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from model_health.config.layers import STEP_LEFT_OUT
 from model_health.metrics.telemetry import PromptTelemetry, RouterSeries
 from model_health.report.nulls import Gap
 from model_health.report.router import MAX_LISTED_LOADS, RouterHealth, RouterLayer
@@ -95,7 +96,9 @@ def why_router(telemetry: PromptTelemetry, gap: Gap, said: Callable[[Gap], str |
         return said(gap) or ("no router was read" if telemetry.routers else "the model has no router")
     if name == "entropy_bits":
         step = gap.step or 0
-        return NOT_FINITE if any(series.recorded[step] for series in own) else "this step was not looked at"
+        if any(series.recorded[step] for series in own):
+            return NOT_FINITE
+        return STEP_LEFT_OUT if step % telemetry.every else "this step was not looked at"
     if name == "entropy_bits_mean":
         looked = any(series.recorded.any() for series in own)
         return NOT_FINITE if looked else "no step was looked at"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from model_health.config.measure import MeasureSwitches
-from model_health.errors import GenerationError, ModelHealthError
+from model_health.errors import ConfigError, GenerationError, ModelHealthError
 from model_health.metrics.recording import record
 from model_health.metrics.telemetry import BatchTelemetry
 from model_health.runner.batches import Batch
@@ -36,6 +36,8 @@ def _explained(loaded: LoadedModel, batch: Batch) -> Iterator[None]:
     """Turn whatever the model raises into a GenerationError that names the model and the batch's first prompt."""
     try:
         yield
+    except ConfigError as error:  # a choice of layers that this model does not have: its owner knows it by its name
+        raise ConfigError(error.reason, subject=loaded.config.name, hint=error.hint) from error
     except ModelHealthError:
         raise
     except torch.OutOfMemoryError as error:
@@ -58,6 +60,7 @@ def generate_measured(loaded: LoadedModel, batch: Batch, switches: MeasureSwitch
 
     Raises:
         UnsupportedGeneration, CaptureError: see `capture.session.Capture`.
+        ConfigError: the configuration chooses layers that the model does not have.
         GenerationError: the model failed.
     """
     arguments = batch.generate_arguments(loaded.tokenizer)
