@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import mmap
+import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ MIB = 2**20
 
 
 def touch(mib: int) -> None:
-    """Use memory and give it back."""
-    torch.ones(mib * MIB, dtype=torch.uint8)
+    """Use fresh pages and give them back; what an allocator hands out may have been this process's all along."""
+    with mmap.mmap(-1, mib * MIB) as pages:
+        pages[:: mmap.PAGESIZE] = b"1" * (mib * MIB // mmap.PAGESIZE)
+        time.sleep(0.02)  # a thread that samples must have its turn
 
 
 def added(peak: PeakMemory) -> int:

@@ -96,7 +96,8 @@ def alive(device: str) -> int:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
         return torch.cuda.memory_allocated()
-    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+    kinds = (torch.Tensor, torch.nn.Parameter)  # no fake ones, which hold nothing and refuse to say so
+    tensors = [one for one in gc.get_objects() if type(one) in kinds]
     return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
 
 
