@@ -57,21 +57,25 @@ docs-check: ## METRICS.md and requirements.lock are as their sources say
 	$(call section,METRICS.md,$(BIN)/python -m model_health.catalog.document --check)
 	$(call section,requirements.lock,$(BIN)/python setup_env.py check-lock)
 
-# Three processes at once: those of the first mostly wait, for Airflow, servers and children; the second computes. What
-# no line names is in the third.
+# Four processes at once on two cores: those of the first two mostly wait, for Airflow, servers and children; the third
+# computes. What no line names is in the fourth.
 WAITING := $(wildcard tests/airflow tests/dags tests/plugins tests/dashboard tests/cli tests/test_*.py)
+SERVING := $(wildcard tests/delivery tests/sinks tests/monitors tests/alerting)
 COMPUTING := $(wildcard tests/capture tests/metrics tests/runner tests/replay tests/baseline tests/selftest tests/bench)
-REST := $(filter-out $(WAITING) $(COMPUTING) tests/support tests/gpu tests/conftest.py tests/__pycache__,$(wildcard tests/*))
+REST := $(filter-out $(WAITING) $(SERVING) $(COMPUTING) tests/support tests/gpu tests/conftest.py tests/__pycache__,\
+	$(wildcard tests/*))
 PYTEST := $(BIN)/python -m pytest -m "not gpu" --durations=15
 
 pytest: ## every test that needs no GPU; with PYTEST_ARGS only what they name, in one process
 ifeq ($(strip $(PYTEST_ARGS)),)
-	@printf '\n==> pytest, in three processes\n'; SECONDS=0; logs=$$(mktemp -d); failed=0; \
+	@printf '\n==> pytest, in four processes\n'; SECONDS=0; logs=$$(mktemp -d); failed=0; \
+	$(PYTEST) $(SERVING) >"$$logs/serving" 2>&1 </dev/null & serving=$$!; \
 	$(PYTEST) $(COMPUTING) >"$$logs/computing" 2>&1 </dev/null & computing=$$!; \
 	$(PYTEST) $(REST) >"$$logs/rest" 2>&1 </dev/null & rest=$$!; \
 	$(PYTEST) $(WAITING) || failed=1; \
-	wait "$$rest" || failed=1; cat "$$logs/rest"; \
-	wait "$$computing" || failed=1; cat "$$logs/computing"; rm -rf "$$logs"; \
+	wait "$$serving" || failed=1; cat "$$logs/serving"; \
+	wait "$$computing" || failed=1; cat "$$logs/computing"; \
+	wait "$$rest" || failed=1; cat "$$logs/rest"; rm -rf "$$logs"; \
 	if [ "$$failed" != 0 ]; then printf '==> pytest: FAILED after %s s\n' "$$SECONDS"; exit 1; fi; \
 	printf '==> pytest: ok, %s s\n' "$$SECONDS"
 else
