@@ -8,6 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from model_health.cli.arguments import positive
 from model_health.cli.tables import print_rows
 from model_health.config.load import load_project
 from model_health.config.settings import load_settings, wait_politely
@@ -28,9 +29,7 @@ def add_parsers(sub: Any, epilog: str) -> None:
     create = actions.add_parser("create", help="make a baseline of healthy runs and a replay", epilog=epilog)
     create.add_argument("--model", required=True, metavar="NAME", help="a model of configs/models")
     create.add_argument("--suite", metavar="NAME", help="a suite of configs/canaries; default: the model's first")
-    create.add_argument(
-        "--runs", type=_positive, default=1, metavar="N", help="of the newest N healthy runs; default 1"
-    )
+    create.add_argument("--runs", type=positive, default=1, metavar="N", help="of the newest N healthy runs; default 1")
     create.add_argument("--run-id", action="append", default=[], metavar="ID", help="of this run instead (repeatable)")
     create.add_argument("--no-tolerances", action="store_true", help="do not learn what is harmless (quicker)")
     create.add_argument("--promote", action="store_true", help="let it count at once")
@@ -256,10 +255,3 @@ def _key_rows(document: BaselineDocument) -> list[tuple[str, object]]:
 def _mean_surprisal(golden: list[Any]) -> str:
     tokens = sum(item.tokens for item in golden)
     return f"{sum(float(item.surprisal_bits.sum()) for item in golden) / tokens:.4f}" if tokens else "no golden text"
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value

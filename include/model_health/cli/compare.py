@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import Any, get_args
 
+from model_health.cli.arguments import positive
+from model_health.config.regression import Use
 from model_health.config.settings import load_settings, wait_politely
 
-PURPOSES = ("promotion", "nightly", "revision", "quantization", "upgrade")
+PURPOSES = ("promotion", *get_args(Use))
 
 
 def add_parsers(sub: Any, epilog: str) -> None:
@@ -38,7 +40,7 @@ def add_parsers(sub: Any, epilog: str) -> None:
     command.add_argument("--quantization", choices=("none", "int8", "int4"), help="quantise the candidate when loading")
     command.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="of the candidate")
     command.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; default: the model's")
-    command.add_argument("--batch-size", type=_positive, metavar="N", help="sequences per pass; default: the model's")
+    command.add_argument("--batch-size", type=positive, metavar="N", help="sequences per pass; default: the model's")
     command.add_argument("--out", metavar="URI", help="the store of the baseline and of the result; default: settings")
     command.add_argument("--json", action="store_true", help="print the result as one JSON object")
     command.set_defaults(call=run_compare)
@@ -107,10 +109,3 @@ def page(result: dict[str, Any]) -> list[str]:
     if flips is not None:
         lines.append(f"  {flips['flipped']} of {flips['of']} tokens flipped: {flips['page']}")
     return [*lines, f"  {result['result_uri']}"]
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from model_health import __version__
 from model_health.cli import baselines, commands, compare, operations, self_test
+from model_health.cli.arguments import positive
 from model_health.errors import ExitCode, ModelHealthError
 
 INTERRUPTED = 130
@@ -44,9 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--perf", choices=("summary", "detailed", "strict"), default="summary",
                      help="how closely to time; strict also measures the overhead of the probes")  # fmt: skip
-    run.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="prompts per generate call; default: the model's"
-    )
+    run.add_argument("--batch-size", type=positive, metavar="N", help="prompts per generate call; default: the model's")
     run.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; default: the model's")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object, and no table")
     run.add_argument("--run-id", default="", metavar="ID", help="name of the run; a run with the same name is replaced")
@@ -92,13 +91,6 @@ def build_parser() -> argparse.ArgumentParser:
     operations.add_parsers(sub, _EPILOG)
     self_test.add_parsers(sub, _EPILOG)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:

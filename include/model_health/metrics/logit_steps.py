@@ -50,3 +50,7 @@ class LogitSteps:
         self.chosen.append(z.gather(-1, tokens)[..., 0])
         self.blocks.append(logit_statistics(z, self._k, self._scratch))
         self._tokens.clear()
+
+    def release(self) -> None:
+        """Let the working memory go; the blocks stay."""
+        self._logits.release()

@@ -251,7 +251,8 @@ class HealthRecorder:
         self.clock.stop()
         records.sequences = sequences
         self._recent = None
-        self._scratch.release()
+        for buffer in (self._states, self._finals, self._logit_steps, self._scratch):
+            buffer.release()
 
     # -- reductions
 

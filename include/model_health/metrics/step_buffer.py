@@ -37,3 +37,7 @@ class StepBuffer:
     def clear(self) -> None:
         """Forget what is there."""
         self.filled = 0
+
+    def release(self) -> None:
+        """Forget what is there and let the memory go, which `Scratch.release` alone would not: rows look into it."""
+        self.filled, self._rows, self._whole = 0, [], None

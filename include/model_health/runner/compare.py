@@ -33,7 +33,7 @@ from model_health.runner.token_text import TokenText
 
 BROKEN_FLAGS: Final = (Flag.LOOP_DETECTED, Flag.EMPTY_OUTPUT, Flag.GARBLED_OUTPUT)
 """Flags of generated text that mean *broken* where they appear on more prompts than chance has it."""
-Purpose = Literal["nightly", "promotion", "revision", "quantization", "upgrade"]
+Purpose = Literal["promotion"] | Use
 """What a comparison is for. `promotion` is whichever use fits what differs."""
 
 
