@@ -49,6 +49,10 @@ def test_one_last_bit_of_one_weight_is_a_change_with_its_layer(settings: Setting
     assert (found["place"]["state"], found["place"]["how"]) == ("layer.2", "bits")
     assert found["axes"] == ["weights"]
     assert found["cause"]["cause"] == "weights"
+    profile = json.loads(stored(found["result_uri"]))["profile"]
+    first = next(state["name"] for state in profile["states"] if state["mean"] > state["limit"])
+    assert first == "layer.2"
+    assert {one["prompt_id"] for one in profile["prompts"] if one["kind"] == "golden"} >= set(WORDS)
 
 
 def test_nan_is_broken_and_named_and_fails_whatever_it_is_for(settings: Settings) -> None:
@@ -57,6 +61,7 @@ def test_nan_is_broken_and_named_and_fails_whatever_it_is_for(settings: Settings
     found = compared(settings, folder)
     assert (found["answer"], found["verdict"], found["exit_code"]) == ("broken", "fail", 1)
     assert found["non_finite"]["state"] == "layer.2"
+    assert found["profile"] is None
     assert found["policy"]["page_now"] is True
 
 

@@ -83,7 +83,7 @@ def _compare_numbers(
     """Both are finite and paired."""
     numbers, harmless = measure(old, new), tuple(axis for axis in base.axes if axis in TOLERATED)
     place = place_by_bits(old, new)
-    limits, unrecorded = _limits(tolerance, old, harmless)
+    limits, unrecorded = limits_of(tolerance, old, harmless)
     margin = max(statistics.golden_margin_bits, 0.0 if limits is None else limits.golden_bits)
     harm = judge_harm(numbers.golden, statistics, level=base.level, margin=margin)
     p_values = {"golden": harm.p, **{change.flag: change.p for change in base.flags}}
@@ -110,7 +110,7 @@ def _compare_numbers(
     return _moved(base, harm, f"beyond tolerance in {', '.join(beyond) or 'a state'} from {place}", same_key=False)
 
 
-def _limits(
+def limits_of(
     tolerance: Tolerance, old: ReplayObservation, harmless: tuple[str, ...]
 ) -> tuple[Limits | None, tuple[str, ...]]:
     """The limits of these axes; None, and which of them nobody recorded, where nothing says what is harmless."""

@@ -19,6 +19,7 @@ from model_health.baseline.flips import FlipReport, flip_report
 from model_health.baseline.key import MODEL, comparable
 from model_health.baseline.observations import ReplayObservation
 from model_health.baseline.policy import RegressionVerdict, judge
+from model_health.baseline.profile import Profile, profile_of
 from model_health.baseline.tolerance import Tolerance
 from model_health.config.flags import Flag
 from model_health.config.regression import Answer, RegressionConfig, RegressionStatistics, Use
@@ -39,13 +40,17 @@ Purpose = Literal["promotion"] | Use
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison with all that follows. `cause` is None where nothing was replayed; `flips` where nothing moved."""
+    """A comparison with all that follows.
+
+    `cause` is None where nothing was replayed, `flips` where nothing moved, `profile` where nothing could be paired.
+    """
 
     comparison: Comparison
     verdict: RegressionVerdict
     cause: Attribution | None = None
     flips: FlipReport | None = None
     observation: ReplayObservation | None = None
+    profile: Profile | None = None
 
 
 def compare_loaded(
@@ -85,10 +90,12 @@ def compare_loaded(
     new = replay_loaded(loaded, plan_again(old), key)
     found = compare(old, new, tolerance, statistics=config.statistics, flags=flags)
     cause = attribute_change(loaded, suite, baseline, found, new, config.statistics, reload)
-    flips = None
-    if found.numbers is not None and found.moved:
-        flips = flip_report(old, new, TokenText(loaded.tokenizer).text, **_shown(config))
-    return Compared(found, _judged(found, baseline, config, purpose), cause, flips, new)
+    flips = profile = None
+    if found.numbers is not None:
+        profile = profile_of(old, new, found.numbers, tolerance, confidence=config.statistics.confidence)
+        if found.moved:
+            flips = flip_report(old, new, TokenText(loaded.tokenizer).text, **_shown(config))
+    return Compared(found, _judged(found, baseline, config, purpose), cause, flips, new, profile)
 
 
 def compared_unloadable(reason: str, baseline: Baseline, config: RegressionConfig, *, purpose: Purpose) -> Compared:

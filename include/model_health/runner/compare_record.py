@@ -25,7 +25,8 @@ from model_health.store.reports import StoredFile
 if TYPE_CHECKING:
     from model_health.runner.compare import Compared
 
-FORMAT: Final = "1.0.0"
+FORMAT: Final = "1.1.0"
+"""1.1.0 added `profile`; a reader of 1.0.0 finds everything else where it was."""
 EXIT_CODES: Final[Mapping[Outcome, ExitCode]] = {
     "pass": ExitCode.HEALTHY,
     "warn": ExitCode.HEALTHY,
@@ -72,6 +73,7 @@ def result_of(compared: Compared, baseline: Baseline, place: ComparisonPlace) ->
         **compared.comparison.to_json(),
         "policy": verdict.to_json(),
         "cause": None if cause is None else {"cause": str(cause.cause), "reason": cause.reason},
+        "profile": None if compared.profile is None else compared.profile.to_json(),
         "flips": None if compared.flips is None else {"flipped": compared.flips.flipped, "of": compared.flips.tokens},
         "cost": None if seen is None else {"cpu_seconds": seen.cpu_seconds, "wall_seconds": seen.wall_seconds},
     }
