@@ -46,6 +46,7 @@ FROM base AS dashboard
 COPY --from=dashboard-build /opt/model-health /opt/model-health
 COPY configs configs
 COPY dashboard dashboard
+COPY .streamlit .streamlit
 ENV PATH=/opt/model-health/.venv/bin:$PATH
 RUN install -d -o model-health -g model-health /var/lib/model-health
 USER model-health

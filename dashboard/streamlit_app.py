@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+import navigation
+
 st.set_page_config(page_title="Model Health", page_icon=":material/monitor_heart:", layout="wide")
-st.navigation(
-    [
-        st.Page("app_pages/runs.py", title="Runs", icon=":material/view_list:", default=True),
-        st.Page("app_pages/run.py", title="One run", icon=":material/search:", url_path="run"),
-    ]
-).run()
+st.navigation([navigation.page(place.name) for place in navigation.places()]).run()

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
+import palette
 from model_health.store.index.records import RunRecord, RunStatus
 
 SILENT_AFTER = timedelta(minutes=30)
@@ -31,12 +32,12 @@ class Look:
 class State(Enum):
     """What is known of a run: the verdict, or why there is none."""
 
-    HEALTHY = Look("healthy", "✔", "#2e9e5b")
-    UNHEALTHY = Look("unhealthy", "✖", "#d6453d")
-    INCONCLUSIVE = Look("inconclusive", "?", "#8a6fd1")
-    COULD_NOT_MEASURE = Look("could not measure", "∅", "#c98a00")
-    RUNNING = Look("running", "▶", "#2f81c7")
-    SILENT = Look("died silently", "†", "#b0303c")
+    HEALTHY = Look("healthy", "✔", palette.GOOD)
+    UNHEALTHY = Look("unhealthy", "✖", palette.BAD)
+    INCONCLUSIVE = Look("inconclusive", "?", palette.UNKNOWN)
+    COULD_NOT_MEASURE = Look("could not measure", "∅", palette.WARN)
+    RUNNING = Look("running", "▶", palette.BLUE)
+    SILENT = Look("died silently", "†", palette.QUIET)
 
     @property
     def label(self) -> str:
@@ -80,6 +81,11 @@ def span(length: timedelta) -> str:
             parts.append((count, name))
     shown = parts[:2] or [(0, "s")]
     return " ".join(f"{count} {name}" for count, name in shown if count) or "0 s"
+
+
+def stamp(moment: datetime) -> str:
+    """A moment, to the minute, in UTC and saying so."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def raised(flags: Mapping[str, int]) -> list[str]:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import streamlit as st
 
 import charts
 import data
+import links
 import tables
+import widgets
 import wording
-from model_health.errors import ModelHealthError
 
 EVERY = "every"
 LIMIT = 200
 
-st.title("Runs")
-try:
+now = widgets.header("Runs", refreshes=True)
+with widgets.said("The runs cannot be read."):
     url = data.settings().index_url
     models = data.list_models(url)
-except ModelHealthError as error:
-    st.error(f"The runs cannot be read. {wording.plain(str(error))}", icon=":material/error:")
-    st.caption("What a run measured is safe in the store; this page only needs the index to find it.")
-    st.button("Try again", on_click=data.forget)
-    st.stop()
 
 if not models:
     st.info("No run has been recorded yet.", icon=":material/hourglass_empty:")
@@ -34,20 +28,18 @@ if not models:
     st.button("Look again", on_click=data.forget)
     st.stop()
 
-now = datetime.now(UTC)
 for sentence in tables.stale(models, now):
     st.warning(f"{wording.plain(sentence)}. Is `run_canaries` paused?", icon=":material/schedule:")
 
 left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
-model = left.selectbox("Model", [EVERY, *sorted({entry.model for entry in models})], key="model")
-suite = middle.selectbox("Suite", [EVERY, *sorted({entry.suite for entry in models})], key="suite")
+known = [EVERY, *sorted({entry.model for entry in models})]
+model = left.selectbox("Model", known, key="model", bind="query-params")
+known = [EVERY, *sorted({entry.suite for entry in models})]
+suite = middle.selectbox("Suite", known, key="suite", bind="query-params")
 right.button("Refresh", icon=":material/refresh:", on_click=data.forget, width="stretch")
 
-try:
+with widgets.said("The runs cannot be read."):
     rows = data.list_runs(url, None if model == EVERY else model, None if suite == EVERY else suite, LIMIT)
-except ModelHealthError as error:
-    st.error(f"The runs cannot be read. {wording.plain(str(error))}", icon=":material/error:")
-    st.stop()
 
 if not rows:
     st.info("No run matches. Choose another model or suite.", icon=":material/filter_alt_off:")
@@ -62,16 +54,17 @@ measured = f"{latest.unhealthy} of {latest.prompts}" if latest.prompts else "–
 third.metric("Unhealthy prompts", measured, border=True)
 fourth.metric("Runs shown", len(rows), border=True)
 
-st.altair_chart(charts.run_strip(rows, now), width="stretch")
-chosen = st.dataframe(
+widgets.chart(
+    charts.run_strip(rows, now), "strip", "When each run started, in one line per model and suite, marked by its state"
+)
+shown = f"The newest {LIMIT} runs. " if len(rows) == LIMIT else ""
+st.caption(f"{shown}Choose a row to see its prompts.")
+chosen = widgets.selectable_table(
     tables.run_rows(rows, now),
-    key="runs",
-    hide_index=True,
-    placeholder="–",
-    on_select="rerun",
-    selection_mode="single-row",
-    column_config={
-        "Started": st.column_config.DatetimeColumn("Started (UTC)", format="YYYY-MM-DD HH:mm:ss", timezone="UTC"),
+    "runs",
+    says="The runs, newest first: state, model, suite, time and flags",
+    columns={
+        "Started": widgets.utc("Started"),
         "Flags": st.column_config.ListColumn(
             "Flags", help="Raised by a prompt that does not tolerate them; ×n: by n prompts"
         ),
@@ -79,7 +72,5 @@ chosen = st.dataframe(
         "Why": st.column_config.TextColumn("Why", help="Why there is no measurement", width="medium"),
     },
 )
-shown = f"The newest {LIMIT} runs. " if len(rows) == LIMIT else ""
-st.caption(f"{shown}Choose a row to see its prompts.")
-if chosen.selection.rows:
-    st.switch_page("app_pages/run.py", query_params={"run": rows[chosen.selection.rows[0]].record.run_key})
+if chosen is not None:
+    links.go("run", run=rows[chosen].record.run_key)

@@ -35,7 +35,7 @@ def metrics(page: AppTest) -> dict[str, str]:
 
 # ----------------------------------------------------------------------------------------------------------- nothing
 def test_without_an_index_the_page_says_how_to_make_a_first_run(index_path: Path, page: Opener) -> None:
-    runs = page()
+    runs = page("app_pages/runs")
     assert not runs.exception
     assert "No run has been recorded yet" in told(runs)
     assert "make run" in told(runs)
@@ -43,14 +43,14 @@ def test_without_an_index_the_page_says_how_to_make_a_first_run(index_path: Path
 
 
 def test_an_empty_index_is_no_fault(index: Index, page: Opener) -> None:
-    runs = page()
+    runs = page("app_pages/runs")
     assert not runs.exception
     assert not runs.error
     assert "No run has been recorded yet" in told(runs)
 
 
 def test_a_first_run_appears_without_a_restart(index: Index, page: Opener) -> None:
-    runs = page()
+    runs = page("app_pages/runs")
     measured_run(index)
     next(button for button in runs.button if button.label == "Look again").click()
     runs.run()
@@ -66,7 +66,7 @@ def test_the_page_of_one_run_says_that_there_is_none(index: Index, page: Opener)
 # -------------------------------------------------------------------------------------------------------------- runs
 def test_a_measured_run_is_listed_with_its_verdict_prompts_and_flags(index: Index, page: Opener) -> None:
     measured_run(index, sick=1)
-    runs = page()
+    runs = page("app_pages/runs")
     assert not runs.exception
     assert not runs.warning
     assert column(runs, "State") == ["✖ unhealthy"]
@@ -80,7 +80,7 @@ def test_a_measured_run_is_listed_with_its_verdict_prompts_and_flags(index: Inde
 
 def test_a_run_that_could_not_be_measured_says_why_and_shows_no_zero(index: Index, page: Opener) -> None:
     failed_run(index, reason="weights are truncated at 12 of 260 MB")
-    runs = page()
+    runs = page("app_pages/runs")
     assert column(runs, "State") == ["∅ could not measure"]
     assert column(runs, "Why") == ["weights are truncated at 12 of 260 MB"]
     assert column(runs, "Prompts") == [None]
@@ -91,7 +91,7 @@ def test_a_run_that_could_not_be_measured_says_why_and_shows_no_zero(index: Inde
 def test_a_run_in_progress_and_one_that_died_look_different(index: Index, page: Opener) -> None:
     start(index, run_id="now")
     start(index, run_id="long ago", ago=timedelta(hours=1))
-    runs = page()
+    runs = page("app_pages/runs")
     assert column(runs, "State") == ["▶ running", "† died silently"]
     assert "no sign of life for 1 h" in str(column(runs, "Why")[1])
 
@@ -99,7 +99,7 @@ def test_a_run_in_progress_and_one_that_died_look_different(index: Index, page: 
 def test_the_newest_run_comes_first(index: Index, page: Opener) -> None:
     measured_run(index, run_id="old", ago=timedelta(minutes=50))
     measured_run(index, run_id="new", sick=2)
-    runs = page()
+    runs = page("app_pages/runs")
     assert column(runs, "Run") == ["new", "old"]
     assert metrics(runs)["Newest run"] == "✖ unhealthy"
 
@@ -107,7 +107,7 @@ def test_the_newest_run_comes_first(index: Index, page: Opener) -> None:
 def test_a_model_that_nobody_looks_at_any_more_is_named(index: Index, page: Opener) -> None:
     measured_run(index, model="forgotten", ago=timedelta(hours=5))
     measured_run(index, model="fresh")
-    runs = page()
+    runs = page("app_pages/runs")
     assert [box.value.replace("\\", "") for box in runs.warning] == [
         "forgotten on core: the newest run started 5 h ago. Is `run_canaries` paused?"
     ]
@@ -116,7 +116,7 @@ def test_a_model_that_nobody_looks_at_any_more_is_named(index: Index, page: Open
 def test_choosing_a_model_hides_the_others(index: Index, page: Opener) -> None:
     measured_run(index, model="a")
     measured_run(index, model="b", suite="smoke")
-    runs = page()
+    runs = page("app_pages/runs")
     assert sorted(map(str, column(runs, "Model"))) == ["a", "b"]
     runs.selectbox(key="model").select("b").run()
     assert column(runs, "Model") == ["b"]
@@ -187,7 +187,7 @@ def test_text_from_a_run_does_not_act_as_markdown(index: Index, page: Opener) ->
 # ---------------------------------------------------------------------------------------------------------- bad index
 def test_a_damaged_index_is_said_in_one_line_and_is_no_traceback(index_path: Path, page: Opener) -> None:
     index_path.write_bytes(b"this is not a database, not even a little one" * 40)
-    for name in ("streamlit_app", "app_pages/run"):
+    for name in ("app_pages/runs", "app_pages/run"):
         shown = page(name)
         assert not shown.exception
         assert len(shown.error) == 1
@@ -200,7 +200,7 @@ def test_an_index_of_another_version_is_refused_and_left_alone(index: Index, ind
     measured_run(index)
     with sqlite3.connect(index_path) as connection:
         connection.execute("UPDATE model_health_version SET version_num = '9999'")
-    shown = page()
+    shown = page("app_pages/runs")
     assert not shown.exception
     assert "9999" in shown.error[0].value
     with sqlite3.connect(index_path) as connection:
@@ -209,7 +209,7 @@ def test_an_index_of_another_version_is_refused_and_left_alone(index: Index, ind
 
 def test_a_wrong_setting_is_said_in_one_line(index_path: Path, page: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_HEALTH_INDEX_URL", "mysql://user:secret@host/db")
-    shown = page()
+    shown = page("app_pages/runs")
     assert not shown.exception
     assert "mysql" in shown.error[0].value
     assert "secret" not in shown.error[0].value
@@ -217,7 +217,7 @@ def test_a_wrong_setting_is_said_in_one_line(index_path: Path, page: Opener, mon
 
 def test_after_the_index_is_mended_the_page_recovers(index: Index, index_path: Path, page: Opener) -> None:
     measured_run(index)
-    shown = page()
+    shown = page("app_pages/runs")
     with sqlite3.connect(index_path) as connection:
         connection.execute("ALTER TABLE runs RENAME TO elsewhere")
     data.forget()
