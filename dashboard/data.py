@@ -57,7 +57,7 @@ def index_exists(url: str) -> bool:
 @st.cache_data(ttl=SECONDS, show_spinner=False)
 def list_models(url: str) -> list[ModelRecord]:
     """Every model and suite with its newest run; empty where there is no index yet."""
-    return _open(url).models() if index_exists(url) else []
+    return open_index(url).models() if index_exists(url) else []
 
 
 @st.cache_data(ttl=SECONDS, show_spinner=False)
@@ -65,7 +65,7 @@ def list_runs(url: str, model: str | None = None, suite: str | None = None, limi
     """The newest runs that match, newest first; empty where there is no index yet."""
     if not index_exists(url):
         return []
-    index = _open(url)
+    index = open_index(url)
     found = index.runs(RunFilter(model=model, suite=suite), limit=limit)
     sick = case((cast(samples.c.unhealthy_flags, String) != "[]", 1), else_=0)
     counts = (
@@ -83,7 +83,7 @@ def read_run(url: str, run_key: str) -> RunDetail | None:
     """One run, or None where the index does not hold it."""
     if not index_exists(url):
         return None
-    index = _open(url)
+    index = open_index(url)
     record = index.run(run_key)
     if record is None:
         return None
@@ -92,11 +92,11 @@ def read_run(url: str, run_key: str) -> RunDetail | None:
 
 
 def forget() -> None:
-    """Drop the cached answers, so that the next look asks the database."""
-    for answer in (list_models, list_runs, read_run):
-        answer.clear()
+    """Drop all cached answers, those of other modules too, so that the next look asks the database."""
+    st.cache_data.clear()
 
 
 @st.cache_resource(show_spinner=False)
-def _open(url: str) -> Index:
+def open_index(url: str) -> Index:
+    """The index, opened once per server; other modules that read it start here, after `index_exists`."""
     return Index.open(url, migrate_up=False)
