@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from model_health.store.index.index import Index
 from support.postgres import Postgres, postgres_server
 from support.s3 import S3, s3_server
 
@@ -32,3 +33,15 @@ def index_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     server: Postgres = request.getfixturevalue("postgres")
     with server.new_database() as url:
         yield url
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+def shared_index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """An open index that the tests of one module share; each empties it, which is quicker than to make another."""
+    if request.param == "sqlite":
+        with Index.open(tmp_path_factory.mktemp("shared") / "index.db") as opened:
+            yield opened
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.new_database() as url, Index.open(url) as opened:
+        yield opened

@@ -31,6 +31,7 @@ TABLES = {
 TABLES |= {"gate_results", "alert_states", "alert_history"}
 TABLES |= {"self_tests", "self_test_trials"}
 TABLES |= {"comparisons"}
+TABLES |= {"configurations", "trend_series", "trend_days"}
 
 
 def tables_at(url: str) -> set[str]:

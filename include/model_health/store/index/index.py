@@ -16,7 +16,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, Row, Select
 
 from model_health.errors import StoreError
-from model_health.store.index import migrate, queries, write
+from model_health.store.index import migrate, pairs, queries, write
 from model_health.store.index.engine import IndexUrl, index_faults, make_engine, parse_index_url, writer
 from model_health.store.index.outbox import OutboxItem
 from model_health.store.index.records import (
@@ -223,7 +223,7 @@ class Index:
         """Every model and suite that has a run, with its newest run."""
         return [
             ModelRecord(row.model, row.suite, row.total, queries.run_record(row))
-            for row in self.rows(queries.select_models())
+            for row in self.rows(pairs.select_models())
         ]
 
     def metrics(self, model: str, suite: str) -> list[str]:

@@ -121,17 +121,6 @@ def select_metrics(model: str, suite: str) -> Select[Any]:
     )
 
 
-def select_models() -> Select[Any]:
-    """The newest run of every model and suite, with the number of runs."""
-    pair = (runs.c.model, runs.c.suite)
-    ranked = select(
-        runs,
-        func.count().over(partition_by=pair).label("total"),
-        func.row_number().over(partition_by=pair, order_by=(runs.c.started_at.desc(), runs.c.id.desc())).label("rank"),
-    ).subquery("ranked")
-    return select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.model, ranked.c.suite)
-
-
 def run_record(row: Row[Any]) -> RunRecord:
     """A row of `runs` as a record."""
     values = row._mapping

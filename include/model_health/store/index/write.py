@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from model_health.errors import StoreError
+from model_health.store.index import rollup
 from model_health.store.index.outbox import OutboxItem, enqueue, supersede
 from model_health.store.index.records import (
     Attempt,
@@ -60,7 +61,7 @@ def start_run(connection: Connection, start: RunStart) -> Attempt:
     changed = {name: upsert.excluded[name] for name in values if name != "run_key"}
     statement = upsert.on_conflict_do_update(index_elements=["run_key"], set_=changed).returning(runs.c.id)
     row_id = connection.execute(statement).scalar_one()
-    _clear(connection, row_id)
+    rollup.recount(connection, start.folder.model, start.folder.suite, _clear(connection, row_id))
     clear_validation(connection, row_id)
     supersede(connection, start.folder.key)
     return Attempt(start.folder.key, token)
@@ -94,9 +95,10 @@ def finish_run(
     row = connection.execute(open_row.values(changed).returning(runs.c.id, runs.c.model, runs.c.suite)).one_or_none()
     if row is None:
         raise _superseded(connection, attempt)
-    _clear(connection, row.id)
+    before = _clear(connection, row.id)
     _insert_samples(connection, row.id, sample_records)
     _insert_points(connection, row.id, row.model, row.suite, list(points))
+    rollup.write_run(connection, row.id, row.model, row.suite, before)
     enqueue(connection, outbox, "held")
 
 
@@ -186,9 +188,12 @@ def _superseded(connection: Connection, attempt: Attempt) -> StoreError:
     return StoreError(f"the run was already given up: {found.reason}", subject=attempt.run_key)
 
 
-def _clear(connection: Connection, row_id: int) -> None:
+def _clear(connection: Connection, row_id: int) -> set[int]:
+    """Remove what a run wrote; the days on which it had points, which have to be counted anew."""
+    days = rollup.days_of(connection, row_id)
     connection.execute(delete(metric_points).where(metric_points.c.run_id == row_id))
     connection.execute(delete(samples).where(samples.c.run_id == row_id))
+    return days
 
 
 def _insert_samples(connection: Connection, row_id: int, records: Sequence[SampleRecord]) -> None:

@@ -8,6 +8,7 @@ from model_health.store.index import tables_alerts as _alerts  # noqa: F401  # e
 from model_health.store.index import tables_comparisons as _comparisons  # noqa: F401
 from model_health.store.index import tables_outbox as _outbox  # noqa: F401
 from model_health.store.index import tables_self_tests as _self_tests  # noqa: F401
+from model_health.store.index import tables_trends as _trends  # noqa: F401
 from model_health.store.index.tables import VERSION_TABLE, metadata
 
 context.configure(

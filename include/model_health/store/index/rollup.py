@@ -1,0 +1,166 @@
+"""Keeps `trend_days` true to `metric_points`, inside the transaction that changes those. Owns no question.
+
+A run that is new is added to its days. Where points went away (a retry, a run that is written again) their days are
+counted anew from the points that are left, so that nothing is ever subtracted and no rounding error stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    case,
+    delete,
+    distinct,
+    exists,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from model_health.store.index.records import RunStatus
+from model_health.store.index.tables import metric_points, runs, series
+from model_health.store.index.tables_trends import configurations, trend_days, trend_series
+from model_health.store.index.types import bucket_of, bucket_start
+
+DAY: Final = timedelta(days=1)
+_IDENTITY = ("revision", "weights_digest", "dtype", "quantization", "attention_backend", "device_class", "libraries")
+_KEY = ("trend_id", "day", "configuration_id", "healthy")
+_COUNTS = ("runs", "measured", "not_measured")
+_VALUES = (*_COUNTS, "total", "minimum", "maximum")
+
+_digest = func.coalesce(runs.c.identity_digest, "")
+_day = bucket_of(metric_points.c.at, DAY)
+_is_of_series = and_(
+    trend_series.c.model == series.c.model,
+    trend_series.c.suite == series.c.suite,
+    trend_series.c.metric == series.c.metric,
+    trend_series.c.labels == series.c.labels,
+    trend_series.c.per_prompt == (series.c.prompt_id != ""),
+)
+_is_of_run = and_(
+    configurations.c.model == runs.c.model,
+    configurations.c.suite == runs.c.suite,
+    configurations.c.identity_digest == _digest,
+)
+
+
+def days_of(connection: Connection, row_id: int) -> set[int]:
+    """The days (since 1970) on which a run, named by its row, has points."""
+    found = select(_day).where(metric_points.c.run_id == row_id).distinct()
+    return {int(day) for day in connection.execute(found).scalars()}
+
+
+def write_run(connection: Connection, row_id: int, model: str, suite: str, before: Collection[int]) -> None:
+    """Put the points of a run, which are written, into its days.
+
+    Args:
+        connection: of the transaction that wrote them.
+        row_id: the run's row; its verdict and identity are written too.
+        model: of the run.
+        suite: of the run.
+        before: the days on which the same run had points that this transaction removed.
+    """
+    _name_configurations(connection, runs.c.id == row_id)
+    _name_series(connection, model, suite)
+    _take_turns(connection, model, suite)
+    if before:
+        _recount_days(connection, model, suite, days_of(connection, row_id) | set(before))
+        return
+    statement = _insert(connection, trend_days).from_select([*_KEY, *_VALUES], _sums(metric_points.c.run_id == row_id))
+    new, old = statement.excluded, trend_days.c
+    added: dict[str, Any] = {name: old[name] + new[name] for name in _COUNTS}
+    added["total"] = func.coalesce(old.total + new.total, old.total, new.total)
+    for name, wins in (("minimum", new.minimum < old.minimum), ("maximum", new.maximum > old.maximum)):
+        added[name] = case((wins, new[name]), else_=func.coalesce(old[name], new[name]))
+    connection.execute(statement.on_conflict_do_update(index_elements=list(_KEY), set_=added))
+
+
+def recount(connection: Connection, model: str, suite: str, days: Collection[int]) -> None:
+    """Count days of a model on a suite anew from the points that are left."""
+    if days:
+        _take_turns(connection, model, suite)
+        _recount_days(connection, model, suite, days)
+
+
+def rebuild(connection: Connection) -> None:
+    """Count everything anew: for whoever wrote points in bulk."""
+    connection.execute(delete(trend_days))
+    _name_configurations(connection, runs.c.status == RunStatus.MEASURED.value)
+    for model, suite in connection.execute(select(series.c.model, series.c.suite).distinct()).all():
+        _name_series(connection, model, suite)
+        of_pair = (series.c.model == model) & (series.c.suite == suite)
+        connection.execute(insert(trend_days).from_select([*_KEY, *_VALUES], _sums(of_pair)))
+
+
+def _recount_days(connection: Connection, model: str, suite: str, days: Collection[int]) -> None:
+    of_pair = select(trend_series.c.id).where(trend_series.c.model == model, trend_series.c.suite == suite)
+    old = delete(trend_days).where(trend_days.c.trend_id.in_(of_pair), trend_days.c.day.in_(sorted(days)))
+    connection.execute(old)
+    for day in sorted(days):
+        start = bucket_start(day, DAY)
+        of_day = (metric_points.c.at >= start) & (metric_points.c.at < start + DAY)
+        sums = _sums((series.c.model == model) & (series.c.suite == suite) & of_day)
+        connection.execute(insert(trend_days).from_select([*_KEY, *_VALUES], sums))
+
+
+def _name_configurations(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Make the configurations of runs that have none yet; the newest of the runs speaks for each."""
+    newest = select(func.max(runs.c.id)).where(which, ~exists().where(_is_of_run))
+    rows = newest.group_by(runs.c.model, runs.c.suite, _digest)
+    names = ("model", "suite", "identity_digest", *_IDENTITY)
+    found = select(runs.c.model, runs.c.suite, _digest, *(runs.c[name] for name in _IDENTITY))
+    new = _insert(connection, configurations).from_select(names, found.where(runs.c.id.in_(rows)))
+    connection.execute(new.on_conflict_do_nothing())
+
+
+def _name_series(connection: Connection, model: str, suite: str) -> None:
+    names = ("model", "suite", "metric", "labels")
+    per_prompt = (series.c.prompt_id != "").label("per_prompt")
+    of_pair = (series.c.model == model, series.c.suite == suite)
+    found = select(*(series.c[name] for name in names), per_prompt).where(*of_pair, ~exists().where(_is_of_series))
+    new = _insert(connection, trend_series).from_select([*names, "per_prompt"], found.distinct())
+    connection.execute(new.on_conflict_do_nothing())
+
+
+def _take_turns(connection: Connection, model: str, suite: str) -> None:
+    """Hold other writers of the same model and suite back: one that recounts must not miss what another adds."""
+    mine = select(trend_series.c.id).where(trend_series.c.model == model, trend_series.c.suite == suite)
+    connection.execute(mine.order_by(trend_series.c.id).limit(1).with_for_update()).all()
+
+
+def _sums(which: ColumnElement[bool]) -> Select[Any]:
+    """What the points add to each day, in the order of `_KEY` and `_VALUES`."""
+    value = metric_points.c.value
+    key = (trend_series.c.id, _day, configurations.c.id, func.coalesce(runs.c.verdict, "") == "healthy")
+    return (
+        select(
+            *key,
+            func.count(distinct(metric_points.c.run_id)),
+            func.count(value),
+            func.count() - func.count(value),
+            func.sum(value),
+            func.min(value),
+            func.max(value),
+        )
+        .select_from(metric_points)
+        .join(series, series.c.id == metric_points.c.series_id)
+        .join(trend_series, _is_of_series)
+        .join(runs, runs.c.id == metric_points.c.run_id)
+        .join(configurations, _is_of_run)
+        .where(which)
+        .group_by(*key)
+    )
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    """An INSERT that can say ON CONFLICT, which each dialect spells for itself."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
