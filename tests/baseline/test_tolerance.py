@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,9 +99,17 @@ def test_where_all_recorded_pairs_were_equal_rounding_is_the_floor() -> None:
     base = observation()
     silent = learn([(base, observation(key(**BATCH)))], dtype="float32")
     assert silent.repeats_bits
-    assert silent.limits(("batch",)).families["logprob"] == pytest.approx(FACTOR * 2.0**-24)
+    limits = silent.limits(("batch",)).families
+    assert limits["norm"] == limits["sketch"] == pytest.approx(FACTOR * 2.0**-24)
     half = silent.model_copy(update={"dtype": "bfloat16"})
-    assert half.limits(("batch",)).families["logprob"] == pytest.approx(FACTOR * 2.0**-8)
+    assert half.limits(("batch",)).families["norm"] == pytest.approx(FACTOR * 2.0**-8)
+
+
+def test_pairs_that_happened_to_round_alike_leave_room_for_one_unit_of_the_values_that_lie_apart() -> None:
+    base = observation()
+    limits = learn([(base, observation(key(**BATCH)))], dtype="float32").limits(("batch",)).families
+    one_unit = float(np.spacing(np.float32(15.9)))
+    assert one_unit < limits["entropy"] == limits["logprob"] < 20 * one_unit
 
 
 def test_a_state_that_never_moved_keeps_an_exact_floor_among_others_that_did() -> None:

@@ -22,11 +22,14 @@ class Fault(ABC):
         kind: what sort of fault, as the table groups them.
         subtle: whether it may hide in harmless variation: flips of single bits.
         one_token: whether it strikes a single token, so that under another configuration no name may be honest.
+        needs_padding: whether it shows in rows that are padded as the baseline pads them, so that another
+            configuration has to leave the side of the padding alone.
     """
 
     kind: ClassVar[str]
     subtle: ClassVar[bool] = False
     one_token: ClassVar[bool] = False
+    needs_padding: ClassVar[bool] = False
     layer: int | None = field(default=None)
 
     @property

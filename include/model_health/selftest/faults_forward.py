@@ -87,6 +87,7 @@ class WrongMask(Fault):
     """The attention mask is missing, so that padding is read as text; or it hides the first token of each sequence."""
 
     kind: ClassVar[str] = "wrong attention mask"
+    needs_padding: ClassVar[bool] = True
     how: Literal["missing", "hides the first token"] = "missing"
 
     @property
@@ -97,12 +98,6 @@ class WrongMask(Fault):
     def place(self, subject: Subject) -> str | None:
         """Padding is first read in the attention of the first block."""
         return "layer.0" if subject.layout.encoder is None else "encoder.layer.0"
-
-    def excuse(self, subject: Subject) -> str | None:
-        """What comes after a token is hidden from it by causality already."""
-        if self.how != "missing":
-            return None
-        return "padding on the right comes after all tokens, which a causal model hides from them without a mask"
 
     @contextmanager
     def injected(self, subject: Subject) -> Iterator[None]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from model_health.baseline.key import CacheMode, PaddingSide
+from model_health.baseline.numbers import Numbers
 from model_health.baseline.observations import ReplayObservation
 from model_health.config.models import ModelConfig
 from model_health.config.settings import Settings
@@ -27,12 +28,14 @@ from model_health.runner.identity import identify
 from model_health.runner.loading import attention_backend, load_model
 from model_health.runner.loading_quiet import quiet_transformers
 from model_health.runner.replay import key_of, production_shape, replay_loaded
-from model_health.runner.replay_variants import Variant
+from model_health.runner.replay_variants import Variant, under
 from model_health.selftest.judge import judge_harmless
 from model_health.selftest.result import HarmlessTrial
 from model_health.selftest.stage import NOT_POSSIBLE, Stage, reordered
 
 MOST_ROWS, MOST_CHUNK = 16, 48
+PROCESSES = 25
+"""Of so many healthy replays one happens in a process of its own, which has to load the model again."""
 
 
 def harmless_trials(stage: Stage, settings: Settings, *, reduced: bool) -> Iterator[HarmlessTrial]:
@@ -60,20 +63,35 @@ def harmless_trials(stage: Stage, settings: Settings, *, reduced: bool) -> Itera
         "bfloat16 instead of float32": lambda: _bfloat16(stage),
     }
     if not reduced:
-        changes["restart, a new process"] = lambda: _restarted(stage, settings)
+        changes["restart, a new process"] = lambda: _restarted(stage, settings, Variant("restarted"))
     for name, change in changes.items():
         yield _trial(name, stage, change)
 
 
-def healthy_trials(stage: Stage, count: int) -> Iterator[HarmlessTrial]:
-    """Replays of the healthy model, each in a way of its own that is drawn from the seed."""
+def healthy_trials(
+    stage: Stage, settings: Settings, count: int, *, reduced: bool
+) -> Iterator[tuple[HarmlessTrial, Numbers | None]]:
+    """Replays of the healthy model, each in a way of its own that is drawn from the seed, with the distances found.
+
+    One in three takes the texts in another order, one in `PROCESSES` happens in a new process (`reduced`: none does).
+    """
     for number in range(count):
         way = random_way(stage, number)
-
-        def observe(way: Variant = way) -> ReplayObservation:
-            return stage.observe(way)
-
-        yield _trial(f"healthy {number + 1}: {_words(way)}", stage, observe)
+        new = number % PROCESSES == PROCESSES - 1 and not reduced
+        order = torch.randperm(len(stage.items), generator=stage.subject.generator(f"healthy {number} order")).tolist()
+        mixed = not new and stage.subject.draw(f"healthy {number} mixed", 3) == 0
+        words = f"healthy {number + 1}: {_words(way)}{', another order' * mixed}{', a new process' * new}"
+        try:
+            if new:
+                seen = _restarted(stage, settings, way)
+            elif mixed:
+                seen = reordered(stage.observe(way, [stage.items[at] for at in order]), stage.reference)
+            else:
+                seen = stage.observe(way)
+            found = stage.compared(seen)
+            yield judge_harmless(words, found), found.numbers
+        except NOT_POSSIBLE as error:
+            yield HarmlessTrial(words, applicable=False, reason=str(error)), None
 
 
 def random_way(stage: Stage, number: int) -> Variant:
@@ -160,11 +178,11 @@ def _saved_again(stage: Stage, settings: Settings) -> ReplayObservation:
         return replay_loaded(again, stage.items, key)
 
 
-def _restarted(stage: Stage, settings: Settings) -> ReplayObservation:
+def _restarted(stage: Stage, settings: Settings, way: Variant) -> ReplayObservation:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         job = pool.submit(
             replay_elsewhere, stage.subject.loaded.config, settings, stage.subject.suite, stage.items,
-            torch.get_num_threads(),
+            torch.get_num_threads(), way,
         )  # fmt: skip
         try:
             return job.result()
@@ -173,9 +191,15 @@ def _restarted(stage: Stage, settings: Settings) -> ReplayObservation:
 
 
 def replay_elsewhere(
-    config: ModelConfig, settings: Settings, suite: CanarySuite, items: tuple[ReplayItem, ...], threads: int
+    config: ModelConfig,
+    settings: Settings,
+    suite: CanarySuite,
+    items: tuple[ReplayItem, ...],
+    threads: int,
+    way: Variant,
 ) -> ReplayObservation:
     """What the new process does: load the model and replay it, as another night would."""
     torch.set_num_threads(threads)
     loaded = load_model(config, settings)
-    return replay_loaded(loaded, items, key_of(loaded, suite, production_shape(loaded)))
+    with under(loaded, way):
+        return replay_loaded(loaded, items, key_of(loaded, suite, way.shape(production_shape(loaded))))

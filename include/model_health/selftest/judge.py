@@ -6,11 +6,14 @@ comparable), or one that says that something moved for certain.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from model_health.baseline.attribution import HEAD
 from model_health.baseline.comparison import Comparison
 from model_health.config.regression import Answer
 from model_health.selftest.fault import Fault
 from model_health.selftest.result import Configuration, HarmlessTrial, Placement, Trial
+from model_health.selftest.witness import Hearing
 
 LOUD = frozenset({Answer.CHANGED, Answer.DEGRADED, Answer.BROKEN, Answer.NOT_COMPARABLE})
 HARMLESS = frozenset({Answer.IDENTICAL, Answer.EQUIVALENT})
@@ -50,6 +53,25 @@ def judge(
         golden_low=None if effect is None else _finite(effect.low),
         golden_high=None if effect is None else _finite(effect.high),
     )
+
+
+def witnessed(fewer: Trial, seen: Trial | None, said: Hearing) -> Trial:
+    """The trial of a fault that few texts did not show, by what the whole suite says.
+
+    Args:
+        fewer: the trial on few texts.
+        seen: the trial on the group of texts that showed it; None where none did.
+        said: by the witness.
+    """
+    if seen is not None:
+        return replace(seen, texts=said.texts, reason=f"on {said.texts} texts, not on fewer: {seen.reason}")
+    if not said.no_number:
+        why = f"the model's own forward pass over {said.texts} texts gives other bits, and no replay of them shows it"
+        return replace(fewer, texts=said.texts, missed=why)
+    digest = "the digest of the weights, read whenever a model is loaded, tells" if said.digest_tells else ""
+    why = f"on all {said.texts} texts of the suite the model's own forward pass gives every state and logit bit for bit"
+    why = f"{why}; {digest}" if digest else why
+    return replace(fewer, texts=said.texts, no_number=True, missed=why)
 
 
 def judge_harmless(change: str, found: Comparison) -> HarmlessTrial:

@@ -36,7 +36,7 @@ def _trial(one: Trial) -> TrialRecord:
         kind=one.kind,
         configuration=one.configuration,
         answer=one.answer,
-        raised=one.detected if one.applicable else None,
+        raised=one.detected if one.applicable and not one.no_number else None,
         place=one.place,
         attributed=one.attributed,
         placement=one.placement,

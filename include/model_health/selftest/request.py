@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT_ITEMS = 12
-"""Measured on SmolLM2: 12 texts (630 tokens) show 72 of 73 faults under the same configuration. The one that
-they do not, the last bit of one weight, showed in 33 texts (1,783 tokens) and not yet in 20 (1,081)."""
-DEFAULT_HEALTHY = 24
+"""Measured on SmolLM2: 12 texts (630 tokens) show 72 of 73 faults under the same configuration. What they swallow is
+looked for in the rest of the suite, fault by fault, so that only those pay for more."""
+DEFAULT_HEALTHY = 200
+"""Without a false alarm among so many, their rate is at most 1.5 % (exact, one-sided 95 %)."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class Trial:
         applicable: False where this model cannot have it; then nothing was measured, and `reason` says why.
         answer: of the comparison. detected: whether anybody would hear of it.
         inert: not one bit of a replay under this configuration differs from the healthy one.
+        texts: on how many it was looked for, where that is more than the self-test's few.
+        no_number: on all texts of the suite the model's own forward pass gives every bit that it gives without it.
         attributed: the state that was named. placement: how that compares with `place`.
         delay_nights: nights until a gate fails; None where it never would.
         reason: the comparison's own words. missed: why it was not detected; None where it was. excused: rightly so.
@@ -43,6 +45,8 @@ class Trial:
     answer: str | None = None
     detected: bool = False
     inert: bool = False
+    texts: int | None = None
+    no_number: bool = False
     attributed: str | None = None
     placement: Placement = "not asked"
     delay_nights: int | None = None
@@ -69,6 +73,35 @@ class HarmlessTrial:
 
 
 @dataclass(frozen=True)
+class YearFound:
+    """What a simulated year of the recorded healthy replays came to; see `baseline.year`.
+
+    Args:
+        recorded: healthy replays that nights are drawn from. nights, models: of the year.
+        allowed, pages: false pages that the alarm budget allows, and that there were.
+        beyond, degraded, drifted: pages by what raised them. upper: exact 95 % bound on pages per model and night.
+        shift: healthy deviations by which a second year drifts, in each of `drifts` models.
+        delays: nights until the drift was seen, sorted; models that never saw it are missing.
+        designed, designed_late: nights within which the chart's design sees it in half, and in 9 of 10 cases.
+    """
+
+    recorded: int
+    nights: int
+    models: int
+    allowed: float
+    pages: int
+    beyond: int
+    degraded: int
+    drifted: int
+    upper: float
+    shift: float
+    drifts: int
+    delays: tuple[int, ...]
+    designed: int
+    designed_late: int
+
+
+@dataclass(frozen=True)
 class SelfTest:
     """A whole self-test.
 
@@ -80,6 +113,8 @@ class SelfTest:
         floors: largest healthy distance by family, over all recorded ways to run.
         trials, harmless, healthy: what was found; `healthy` are replays under random ways to run.
         cpu_seconds, wall_seconds: of everything after the model was loaded; replay_cpu_seconds: of one replay.
+        year: None where there were too few healthy replays to draw nights from.
+        texts: of the suite, of which `items` are replayed for each fault.
         restored: the digest of all weights was the same at the end, and a last replay gave the same bits.
     """
 
@@ -105,6 +140,8 @@ class SelfTest:
     replay_cpu_seconds: float
     restored: bool
     reduced: bool = field(default=False)
+    year: YearFound | None = None
+    texts: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

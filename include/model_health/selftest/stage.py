@@ -28,6 +28,7 @@ from model_health.runner.prompts import TokenizedPrompt, tokenize
 from model_health.runner.replay import in_dtype, key_of, production_shape, replay_loaded
 from model_health.runner.replay_plan import plan_again, plan_replay
 from model_health.runner.replay_variants import Variant, harmless_variants, replay_variants, under
+from model_health.selftest.fault import Fault
 from model_health.selftest.generation import LEAST_TOKENS, generate
 from model_health.selftest.subject import Subject
 
@@ -43,7 +44,7 @@ class Stage:
     Args:
         subject: the model and its suite.
         statistics: of the policy. thresholds: of the flags.
-        items: how many texts.
+        items: how many texts; `rest` are those of the suite that are left out.
     """
 
     def __init__(
@@ -58,12 +59,15 @@ class Stage:
         texts = generate(subject, written, LEAST_TOKENS, thresholds)
         plan = plan_replay(subject.suite, loaded, {one.prompt_id: one.token_ids for one in texts if one.token_ids})
         chosen = choose(plan, items)
+        names = {item.item_id for item in chosen}
+        self.rest = tuple(item for item in plan if item.item_id not in names)
         self.reference = replay_loaded(loaded, chosen, self.key(loaded, Variant("production")))
         self.items = plan_again(self.reference)
         self.repeated = self.observe(Variant("once more"))
         self.tolerance = self._learn()
         self.other = self._other()
         self.healthy_other = self.observe(self.other)
+        self._healthy: dict[Variant, ReplayObservation] = {self.other: self.healthy_other}
 
     def key(self, loaded: LoadedModel, way: Variant, identity: ModelIdentity | None = None) -> ReplayKey:
         """The key of a replay in some way, by the identity that was read before any fault.
@@ -84,9 +88,16 @@ class Stage:
         with under(loaded, way):
             return replay_loaded(loaded, items or self.items, self.key(loaded, way))
 
-    def compared(self, seen: ReplayObservation) -> Comparison:
-        """Hold a replay against the reference."""
-        return compare(self.reference, seen, self.tolerance, statistics=self.statistics)
+    def elsewhere(self, fault: Fault) -> tuple[Variant, ReplayObservation]:
+        """The other configuration for a fault, and what the healthy model does under it: ask before it is put in."""
+        way = replace(self.other, padding_side=None) if fault.needs_padding else self.other
+        if way not in self._healthy:
+            self._healthy[way] = self.observe(way)
+        return way, self._healthy[way]
+
+    def compared(self, seen: ReplayObservation, healthy: ReplayObservation | None = None) -> Comparison:
+        """Hold a replay against a healthy one of the same texts; by default the reference."""
+        return compare(healthy or self.reference, seen, self.tolerance, statistics=self.statistics)
 
     def examined(self, way: Variant, healthy: ReplayObservation) -> tuple[Comparison, bool]:
         """Replay the model as it is now and compare; and whether not one bit differs from what it healthily does so.

@@ -4,7 +4,7 @@
     self_test_trials  one row per trial: a fault under a configuration, a harmless change, or a healthy replay
 
 `raised` says whether anybody would hear of it: wanted for a fault, a false alarm for all else; null where the model
-cannot have the fault.
+cannot have the fault, or where it changes no number.
 """
 
 from __future__ import annotations
