@@ -70,6 +70,7 @@ class Settings(ConfigModel):
     terminate_grace_seconds: Seconds = Field(default=20.0, description="From asking a child to stop to killing it.")
     airflow_url: str | None = Field(default=None, description="Base of links to Airflow.")
     dashboard_url: str | None = Field(default=None, description="Base of links to the dashboard.")
+    hide_text: bool = Field(default=False, description="The dashboard shows no text of prompts and outputs.")
     secrets_dir: Path | None = Field(
         default=None, repr=False, description="Folder of files, each of which holds the secret of its name."
     )

@@ -126,6 +126,15 @@ class ReportStore:
             raise StoreError("not a report or a manifest", subject=uri, hint=f"name a *{REPORT_SUFFIX} or {MANIFEST}")
         return self._files.read(path, MAX_BYTES)
 
+    def read_file(self, path: str) -> bytes:
+        """The bytes of any file below the root, compressed or not, for reports that no run of this store wrote.
+
+        `path` is relative to the root. Raises `StoreError` for a path that leaves it.
+        """
+        if "\x00" in path or any(part in ("", ".", "..") for part in path.split("/")):
+            raise StoreError("not a path below the store", subject=path, hint=f"the store is {self.uri}")
+        return self._files.read(path, MAX_BYTES)
+
     def read_report(self, run: RunFolder, prompt_id: str, *, digest: str | None = None) -> bytes:
         """The JSON of one report."""
         return self.read_bytes(self.report_uri(run, prompt_id), digest=digest)

@@ -35,11 +35,10 @@ from model_health.validate.collect import reports_of, run_facts
 from model_health.validate.docs import DataDocs
 from model_health.validate.examine import Examination, examine
 from model_health.validate.places import Place, find_run
+from model_health.validate.places import docs_folder as own_docs
 from model_health.validate.result import ValidationResult
 
 _log = logging.getLogger(__name__)
-
-DOCS_FOLDER = "data_docs"
 
 Announce = Callable[[Connection, RunState, ValidationResult], Sequence[OutboxItem]]
 """Makes the items that tell about a validation, in the transaction that writes it down."""
@@ -82,7 +81,7 @@ def validate_run(
         stored = place.store.write_validation(place.folder, to_json(found.result, indent=2))
         if state is not None:
             _settle(index, place.folder.key, state, found.result, stored, announce)
-    docs = DataDocs(docs_folder or settings.home / ".model-health" / DOCS_FOLDER)
+    docs = DataDocs(docs_folder or own_docs(settings))
     try:
         docs.write(found)
     except OSError as error:  # a page is a convenience: the result is on record, and stays

@@ -1,0 +1,147 @@
+"""Charts over the steps of one prompt. Pure: a view in, an Altair specification out. No text of a token is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+import palette
+from views import Floats, PromptView, high_entropy
+
+STEP = "Step (0 is the prefill)"
+HEIGHT = 220
+
+
+def entropy_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart:
+    """Entropy and surprisal per step, the zone of high entropy, loops, and steps that are not finite."""
+    names = ["Entropy", "Surprisal"]
+    series = dict(zip(names, (view.steps.entropy, view.steps.surprisal), strict=True))
+    limits = view.ours.thresholds
+    known = np.concatenate([view.steps.entropy, view.steps.surprisal])
+    top = float(np.nanmax(known)) if np.isfinite(known).any() else 1.0
+    under: list[alt.Chart] = _loops(view)
+    if limits is not None:
+        top = max(top, limits.high_entropy_bits * 1.15)
+        zone = [
+            {"from": limits.high_entropy_bits, "to": top, "label": f"high: above {limits.high_entropy_bits:g} bits"}
+        ]
+        zoned = alt.Chart(pd.DataFrame(zone))
+        under += [
+            zoned.mark_rect(color=palette.WARN, opacity=0.13).encode(y=alt.Y("from:Q"), y2="to"),
+            zoned.mark_rule(color=palette.WARN, strokeDash=[6, 3]).encode(y=alt.Y("from:Q")),
+            zoned.mark_text(align="left", baseline="bottom", dx=4, dy=-3, color=palette.WARN).encode(
+                x=alt.value(0), y=alt.Y("from:Q"), text="label:N"
+            ),
+        ]
+    lines = _lines(series, "Bits", alt.Scale(domain=[0, top], nice=False))
+    high = [
+        {"step": int(step), "value": float(view.steps.entropy[step])} for step in np.flatnonzero(high_entropy(view))
+    ]
+    marks = [
+        alt.Chart(pd.DataFrame(high))
+        .mark_point(shape="triangle-up", filled=True, size=60, color=palette.WARN)
+        .encode(x=alt.X("step:Q"), y=alt.Y("value:Q"))
+    ]
+    return alt.layer(*under, lines, *marks, *_faults(view), *_chosen(chosen)).properties(height=HEIGHT)
+
+
+def margin_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart:
+    """Top-2 margin and top-k mass per step, both probabilities."""
+    series = {"Top-2 margin": view.steps.margin, "Top-k mass": view.steps.mass}
+    lines = _lines(series, "Probability", alt.Scale(domain=[0, 1]))
+    return alt.layer(*_loops(view), lines, *_faults(view), *_chosen(chosen)).properties(height=HEIGHT)
+
+
+def candidates_chart(shares: Sequence[tuple[str, float]]) -> alt.Chart:
+    """The most likely tokens of a step, by their probability; labels come first to last as given."""
+    values = [{"token": label, "probability": prob, "rank": rank} for rank, (label, prob) in enumerate(shares)]
+    return (
+        alt.Chart(pd.DataFrame(values))
+        .mark_bar(color=palette.BLUE)
+        .encode(
+            y=alt.Y("token:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
+            x=alt.X("probability:Q", title="Probability", scale=alt.Scale(domain=[0, 1])),
+            tooltip=[alt.Tooltip("token:N", title="Token"), alt.Tooltip("probability:Q", format=".4f")],
+        )
+        .properties(height=alt.Step(22))
+    )
+
+
+def norm_chart(values: Floats, chosen: int | None = None) -> alt.LayerChart:
+    """The norm of the state after the final norm, per step."""
+    lines = _lines({"Final state": values}, "L2 norm", alt.Scale(zero=False))
+    return alt.layer(lines, *_chosen(chosen)).properties(height=HEIGHT)
+
+
+def _lines(series: dict[str, Floats], title: str, scale: alt.Scale) -> alt.Chart:
+    values = [
+        {"step": step, "value": float(value) if np.isfinite(value) else None, "series": name}
+        for name, numbers in series.items()
+        for step, value in enumerate(numbers)
+    ]
+    colour, shape, dash = palette.categories(list(series))
+    many = len(values) > 400
+    legend = alt.Legend(orient="top", title=None) if len(series) > 1 else None
+    return (
+        alt.Chart(pd.DataFrame(values))
+        .mark_line(point=False if many else {"filled": True, "size": 26}, invalid="break-paths-filter-domains")
+        .encode(
+            x=alt.X("step:Q", title=STEP, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
+            y=alt.Y("value:Q", title=title, scale=scale),
+            color=alt.Color("series:N", scale=colour, legend=legend),
+            strokeDash=alt.StrokeDash("series:N", scale=dash, legend=legend),
+            **({} if many else {"shape": alt.Shape("series:N", scale=shape, legend=legend)}),
+            tooltip=[
+                alt.Tooltip("step:Q", title="Step"),
+                alt.Tooltip("series:N", title="Series"),
+                alt.Tooltip("value:Q", title=title, format=".4g"),
+            ],
+        )
+    )
+
+
+def _loops(view: PromptView) -> list[alt.Chart]:
+    spans: list[dict[str, Any]] = [
+        {
+            "from": loop.start_step - 0.5,
+            "to": min(loop.start_step + loop.length, len(view.steps)) - 0.5,
+            "label": f"⟲ loop, period {loop.period}",
+        }
+        for loop in view.ours.loops or ()
+    ]
+    if not spans:
+        return []
+    base = alt.Chart(pd.DataFrame(spans))
+    return [
+        base.mark_rect(color=palette.UNKNOWN, opacity=0.16).encode(x=alt.X("from:Q", title=STEP), x2="to"),
+        base.mark_text(align="left", baseline="top", dx=4, dy=3, color=palette.UNKNOWN).encode(
+            x=alt.X("from:Q", title=STEP), y=alt.value(0), text="label:N"
+        ),
+    ]
+
+
+def _faults(view: PromptView) -> list[alt.Chart]:
+    """A cross at the bottom of every step at which some layer was not finite."""
+    steps = np.flatnonzero(view.bad.any(axis=0)) if view.bad.size else np.array([], dtype=int)
+    if not steps.size:
+        return []
+    values = [{"step": int(step), "what": "a layer is not finite"} for step in steps]
+    return [
+        alt.Chart(pd.DataFrame(values))
+        .mark_text(text="✖", color=palette.BAD, fontSize=13, baseline="bottom")
+        .encode(x=alt.X("step:Q"), y=alt.value(HEIGHT), tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("what:N")])
+    ]
+
+
+def _chosen(step: int | None) -> list[alt.Chart]:
+    if step is None:
+        return []
+    return [
+        alt.Chart(pd.DataFrame([{"step": step}]))
+        .mark_rule(color=palette.BLUE, strokeWidth=2, strokeDash=[2, 2])
+        .encode(x=alt.X("step:Q"))
+    ]
