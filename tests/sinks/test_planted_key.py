@@ -19,14 +19,17 @@ from model_health.config.sinks import load_sinks
 from model_health.errors import ModelHealthError
 from model_health.sinks.payload import encode
 from model_health.sinks.registry import open_sink
+from support.children import wait_until
 from support.configs import make_settings
 from support.datadog_faults import (
     HALF_CLOSED,
+    PATIENCE,
     RESET,
     SILENCE,
     TAKEN_THEN_RESET,
     Fault,
     answer,
+    patience_with,
     too_many_requests,
 )
 from support.datadog_intake import Intake, datadog_intake
@@ -83,15 +86,15 @@ def everything_logged() -> Iterator[list[str]]:
         root.setLevel(level)
 
 
-def settings_of(home: Path, intake: Intake) -> Settings:
+def settings_of(home: Path, intake: Intake, patience: float = PATIENCE) -> Settings:
     return make_settings(
         home,
         SINKS__DATADOG__URL=intake.url,
-        SINKS__DATADOG__TIMEOUT_SECONDS="0.3",
+        SINKS__DATADOG__TIMEOUT_SECONDS=str(patience),
         SECRETS__DATADOG_API_KEY=PLANTED,
         SECRETS__DATADOG_APP_KEY=PLANTED,
         SINKS__PROMETHEUS__URL=intake.url,
-        SINKS__PROMETHEUS__TIMEOUT_SECONDS="0.3",
+        SINKS__PROMETHEUS__TIMEOUT_SECONDS=str(patience),
         SINKS__PROMETHEUS__USER="health",
         SINKS__PROMETHEUS__PASSWORD_SECRET="gateway",
         SECRETS__GATEWAY=PLANTED,
@@ -109,7 +112,7 @@ def test_a_key_is_in_nothing_that_is_written_logged_raised_or_sent(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, fault: Fault | None
 ) -> None:
     with datadog_intake(api_key=PLANTED) as intake, everything_logged() as logged:
-        settings = settings_of(tmp_path, intake)
+        settings = settings_of(tmp_path, intake, patience_with(fault))
         sink = open_sink(name, settings)
         samples, context = run_samples(datetime.now(UTC))
         shown = [repr(settings), settings.model_dump_json(), repr(sink), repr(load_sinks(settings))]
@@ -120,6 +123,7 @@ def test_a_key_is_in_nothing_that_is_written_logged_raised_or_sent(
         except ModelHealthError as error:
             shown += [str(error), repr(error), repr(error.args), *traceback.format_exception(error)]
         open_sink("local", settings).publish(samples, context)
+        assert wait_until(lambda: bool(intake.requests))  # a client may lose its patience before it is read
         sent = [f"{request.method} {request.path} {request.query}" for request in intake.requests]
         sent += [request.body.decode("utf-8", "replace") for request in intake.requests]
     written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]

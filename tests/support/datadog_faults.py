@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Literal
+
+from model_health.errors import DeliveryFailed
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,31 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b'{"errors": ["try again"]}'
     seconds: float = 0.05
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether only the client's own time-out ends it."""
+        return self.kind == "silence" or (self.kind == "slow_body" and self.seconds > SHORT_PATIENCE)
+
+
+# How long a client of a test waits: no healthy answer is that late, however loaded the machine is. Only where silence
+# is what a test is about, and has to be sat out, does the client wait for less.
+PATIENCE = 60.0
+SHORT_PATIENCE = 0.3
+
+
+def patience_with(fault: Fault | None) -> float:
+    """The time-out of a client whose next request gets this fault."""
+    return SHORT_PATIENCE if fault is not None and fault.is_silent else PATIENCE
+
+
+def is_delivered(send: Callable[[], object]) -> bool:
+    """Whether it went through now: an impatient client may give up a healthy answer as well, and tries again."""
+    try:
+        send()
+    except DeliveryFailed:
+        return False
+    return True
 
 
 def too_many_requests(reset_seconds: float | None = None, retry_after: str | None = None) -> Fault:
