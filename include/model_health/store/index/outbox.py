@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, case, func, insert, null, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from model_health.config.redact import redact_line
@@ -37,6 +37,21 @@ OF_A_RUN: tuple[Kind, ...] = ("samples", "event", "check")
 """What a newer try of the run replaces. An alert stands for a change that somebody must hear of, whatever comes."""
 
 _OPEN: tuple[State, ...] = ("pending", "delivering")
+# What every delivery executes is built once: building it costs more than executing it.
+_OLDEST = select(func.min(outbox.c.id)).where(outbox.c.target == bindparam("of_target"), outbox.c.state.in_(_OPEN))
+# Only the head of the queue is ever locked: skipping to the next one would deliver out of order.
+_HEAD = (
+    select(outbox)
+    .where(outbox.c.id == _OLDEST.scalar_subquery(), outbox.c.state.in_(_OPEN))
+    .with_for_update(skip_locked=True)
+)
+_TAKE = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("of_item"), outbox.c.state.in_(_OPEN))
+    .values(attempts=outbox.c.attempts + 1)
+    .returning(outbox)
+)
+_END_ATTEMPT = update(outbox_attempts).where(outbox_attempts.c.owner == bindparam("of_owner"))
 
 
 @dataclass(frozen=True)
@@ -184,14 +199,7 @@ def claim(
             it does not count. Nor does a lease that would run for more than `LONGEST_LEASE`.
     """
     assert timedelta() < lease <= LONGEST_LEASE
-    oldest = select(func.min(outbox.c.id)).where(outbox.c.target == target, outbox.c.state.in_(_OPEN))
-    # Only the head of the queue is ever locked: skipping to the next one would deliver out of order.
-    head = (
-        select(outbox)
-        .where(outbox.c.id == oldest.scalar_subquery(), outbox.c.state.in_(_OPEN))
-        .with_for_update(skip_locked=True)
-    )
-    row = connection.execute(head).one_or_none()
+    row = connection.execute(_HEAD, {"of_target": target}).one_or_none()
     if row is None or (row.state == "pending" and _ahead(row.next_attempt_at, now, longest_wait)):
         return None
     if row.state == "delivering":
@@ -205,15 +213,15 @@ def claim(
         mine = outbox_attempts.c.owner == row.lease_owner, outbox_attempts.c.outcome.is_(None)
         connection.execute(update(outbox_attempts).where(*mine).values(lost))
     token = uuid.uuid4().hex
-    taken = update(outbox).where(outbox.c.id == row.id, outbox.c.state.in_(_OPEN)).values(
-        state="delivering",
-        lease_owner=token,
-        lease_until=now + lease,
-        attempts=outbox.c.attempts + 1,
-        first_attempt_at=row.first_attempt_at or now,
-    )  # fmt: skip
-    claimed = connection.execute(taken.returning(outbox)).one()
-    connection.execute(insert(outbox_attempts).values(item_id=row.id, owner=token, started_at=now))
+    taken = {
+        "of_item": row.id,
+        "state": "delivering",
+        "lease_owner": token,
+        "lease_until": now + lease,
+        "first_attempt_at": row.first_attempt_at or now,
+    }
+    claimed = connection.execute(_TAKE, taken).one()
+    connection.execute(insert(outbox_attempts), {"item_id": row.id, "owner": token, "started_at": now})
     return Claim(stored(claimed), token)
 
 
@@ -244,8 +252,8 @@ def mark_dead(connection: Connection, claim: Claim, now: datetime, error: str) -
 
 
 def _end_attempt(connection: Connection, claim: Claim, now: datetime, outcome: str, error: str | None) -> None:
-    ended = update(outbox_attempts).where(outbox_attempts.c.owner == claim.token)
-    connection.execute(ended.values(ended_at=now, outcome=outcome, error=error))
+    ended = {"of_owner": claim.token, "ended_at": now, "outcome": outcome, "error": error}
+    connection.execute(_END_ATTEMPT, ended)
 
 
 def _settle(connection: Connection, claim: Claim, **values: Any) -> bool:
