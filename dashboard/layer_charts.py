@@ -7,9 +7,9 @@ from typing import Any
 
 import altair as alt
 import numpy as np
-import pandas as pd
 
 import palette
+from chart_parts import drawn, over
 from grids import Floats, Grid
 from model_health.report.prompt import SparseAttentionHead
 from views import LayerMetric
@@ -65,8 +65,8 @@ def heatmap(
     known = [cell for cell in cells if cell["value"] is not None]
     unknown = [cell for cell in cells if cell["value"] is None]
     layers: list[alt.Chart] = [
-        alt.Chart(pd.DataFrame(unknown)).mark_rect(color=palette.NOT_MEASURED).encode(**place, tooltip=tips),
-        alt.Chart(pd.DataFrame(known))
+        drawn(unknown).mark_rect(color=palette.NOT_MEASURED).encode(**place, tooltip=tips),
+        drawn(known)
         .mark_rect()
         .encode(
             **place,
@@ -81,7 +81,7 @@ def heatmap(
     ]
     if crosses:
         layers.append(
-            alt.Chart(pd.DataFrame(crosses))
+            drawn(crosses)
             .mark_text(text="✖", color=palette.BAD, fontSize=12, fontWeight="bold")
             .encode(x=alt.X("x:Q", title=x), y=alt.Y("y:Q", title=y), tooltip=[*tips[:2], alt.Tooltip("what:N")])
         )
@@ -90,7 +90,7 @@ def heatmap(
     if chosen is not None:
         layers += _frame(*chosen, x, y)
     height = int(min(TALLEST, max(150, 16 * (len(grid.rows) - 1))))
-    return alt.layer(*layers).properties(height=height)
+    return over(layers, height)
 
 
 def profile(values: Floats, metric: LayerMetric, x: str, chosen: int | None = None) -> alt.LayerChart:
@@ -99,7 +99,7 @@ def profile(values: Floats, metric: LayerMetric, x: str, chosen: int | None = No
     positive = bool(np.isfinite(values).any()) and bool((values[np.isfinite(values)] > 0).all())
     scale = alt.Scale(type="log", nice=False) if metric.log and positive else alt.Scale(zero=not metric.log)
     line = (
-        alt.Chart(pd.DataFrame(rows))
+        drawn(rows)
         .mark_line(
             color=palette.BLUE,
             point={"filled": True, "size": 30, "color": palette.BLUE},
@@ -111,10 +111,9 @@ def profile(values: Floats, metric: LayerMetric, x: str, chosen: int | None = No
             tooltip=[alt.Tooltip("x:Q", title=x.partition(" (")[0]), alt.Tooltip("value:Q", format=".4g")],
         )
     )
-    here = alt.Chart(pd.DataFrame([] if chosen is None else [{"x": chosen}]))
-    return alt.layer(
-        line, here.mark_rule(color=palette.BLUE, strokeDash=[2, 2], strokeWidth=2).encode(x=alt.X("x:Q"))
-    ).properties(height=HEIGHT)
+    here = drawn([] if chosen is None else [{"x": chosen}])
+    rule = here.mark_rule(color=palette.BLUE, strokeDash=[2, 2], strokeWidth=2).encode(x=alt.X("x:Q"))
+    return over([line, rule], HEIGHT)
 
 
 def sparse_attention(head: SparseAttentionHead, tokens: int) -> alt.Chart:
@@ -125,8 +124,8 @@ def sparse_attention(head: SparseAttentionHead, tokens: int) -> alt.Chart:
     ]
     ends = alt.Scale(domain=[-0.5, max(tokens, 1) - 0.5], nice=False)
     size = min(300, max(24, int((300 / max(tokens, 1)) ** 2)))
-    return (
-        alt.Chart(pd.DataFrame(rows))
+    chart: alt.Chart = (
+        drawn(rows)
         .mark_square(size=size, opacity=1)
         .encode(
             x=alt.X("key:Q", title="Key: prompt token that is looked at", scale=ends, axis=alt.Axis(tickMinStep=1)),
@@ -150,6 +149,7 @@ def sparse_attention(head: SparseAttentionHead, tokens: int) -> alt.Chart:
         )
         .properties(height=360)
     )
+    return chart
 
 
 def bars(values: Sequence[float], x: str, y: str, *, first: int = 0, labels: Sequence[str] | None = None) -> alt.Chart:
@@ -158,8 +158,8 @@ def bars(values: Sequence[float], x: str, y: str, *, first: int = 0, labels: Seq
         {"x": first + place, "label": labels[place] if labels else str(first + place), "value": value}
         for place, value in enumerate(values)
     ]
-    return (
-        alt.Chart(pd.DataFrame(rows))
+    chart: alt.Chart = (
+        drawn(rows)
         .mark_bar(color=palette.BLUE, width={"band": 0.9} if len(rows) < 2 else max(1, min(14, int(500 / len(rows)))))
         .encode(
             x=alt.X("x:Q", title=x, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False, padding=8)),
@@ -168,6 +168,7 @@ def bars(values: Sequence[float], x: str, y: str, *, first: int = 0, labels: Seq
         )
         .properties(height=HEIGHT)
     )
+    return chart
 
 
 def _cells(grid: Grid) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -208,7 +209,7 @@ def _tight(edges: tuple[int, ...]) -> alt.Scale:
 
 
 def _frame(row: int, column: int, x: str, y: str) -> list[alt.Chart]:
-    base = alt.Chart(pd.DataFrame([{"x": column, "y": row}]))
+    base = drawn([{"x": column, "y": row}])
     look: dict[str, Any] = {"color": palette.BLUE, "strokeDash": [3, 3], "strokeWidth": 1.5}
     return [
         base.mark_rule(**look).encode(x=alt.X("x:Q", title=x)),

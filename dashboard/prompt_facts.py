@@ -11,7 +11,7 @@ import numpy as np
 from model_health.config.layers import LAYER_LEFT_OUT, STEP_LEFT_OUT
 from model_health.report.extension import NotMeasured
 from token_text import looping, short
-from views import PromptView, first_bad, high_entropy
+from views import PromptView, faulty_steps, first_bad, high_entropy
 
 STOPPED = {"eos": "the model ended", "length": "the token limit", "other": "a stop string or criterion"}
 BODIES = {
@@ -91,7 +91,7 @@ def flag_rows(view: PromptView) -> list[dict[str, Any]]:
 def step_rows(view: PromptView, *, hidden: bool = False) -> list[dict[str, Any]]:
     """One row per generated token; None where nothing was measured."""
     steps, high = view.steps, high_entropy(view)
-    faulty = view.bad.any(axis=0) if view.bad.size else np.zeros(len(steps), dtype=bool)
+    faulty = faulty_steps(view)
     loops = view.ours.loops or ()
     rows = []
     for step in range(len(steps)):

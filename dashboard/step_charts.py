@@ -7,10 +7,10 @@ from typing import Any
 
 import altair as alt
 import numpy as np
-import pandas as pd
 
 import palette
-from views import Floats, PromptView, high_entropy
+from chart_parts import drawn, over
+from views import Floats, PromptView, faulty_steps, high_entropy
 
 STEP = "Step (0 is the prefill)"
 HEIGHT = 220
@@ -29,7 +29,7 @@ def entropy_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart
         zone = [
             {"from": limits.high_entropy_bits, "to": top, "label": f"high: above {limits.high_entropy_bits:g} bits"}
         ]
-        zoned = alt.Chart(pd.DataFrame(zone))
+        zoned = drawn(zone)
         under += [
             zoned.mark_rect(color=palette.WARN, opacity=0.13).encode(y=alt.Y("from:Q"), y2="to"),
             zoned.mark_rule(color=palette.WARN, strokeDash=[6, 3]).encode(y=alt.Y("from:Q")),
@@ -42,25 +42,25 @@ def entropy_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart
         {"step": int(step), "value": float(view.steps.entropy[step])} for step in np.flatnonzero(high_entropy(view))
     ]
     marks = [
-        alt.Chart(pd.DataFrame(high))
+        drawn(high)
         .mark_point(shape="triangle-up", filled=True, size=60, color=palette.WARN)
         .encode(x=alt.X("step:Q"), y=alt.Y("value:Q"))
     ]
-    return alt.layer(*under, lines, *marks, *_faults(view), *_chosen(chosen)).properties(height=HEIGHT)
+    return over([*under, lines, *marks, *_faults(view), *_chosen(chosen)], HEIGHT)
 
 
 def margin_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart:
     """Top-2 margin and top-k mass per step, both probabilities."""
     series = {"Top-2 margin": view.steps.margin, "Top-k mass": view.steps.mass}
     lines = _lines(series, "Probability", alt.Scale(domain=[0, 1]))
-    return alt.layer(*_loops(view), lines, *_faults(view), *_chosen(chosen)).properties(height=HEIGHT)
+    return over([*_loops(view), lines, *_faults(view), *_chosen(chosen)], HEIGHT)
 
 
 def candidates_chart(shares: Sequence[tuple[str, float]]) -> alt.Chart:
     """The most likely tokens of a step, by their probability; labels come first to last as given."""
     values = [{"token": label, "probability": prob, "rank": rank} for rank, (label, prob) in enumerate(shares)]
-    return (
-        alt.Chart(pd.DataFrame(values))
+    chart: alt.Chart = (
+        drawn(values)
         .mark_bar(color=palette.BLUE)
         .encode(
             y=alt.Y("token:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
@@ -69,12 +69,13 @@ def candidates_chart(shares: Sequence[tuple[str, float]]) -> alt.Chart:
         )
         .properties(height=alt.Step(22))
     )
+    return chart
 
 
 def norm_chart(values: Floats, chosen: int | None = None) -> alt.LayerChart:
     """The norm of the state after the final norm, per step."""
     lines = _lines({"Final state": values}, "L2 norm", alt.Scale(zero=False))
-    return alt.layer(lines, *_chosen(chosen)).properties(height=HEIGHT)
+    return over([lines, *_chosen(chosen)], HEIGHT)
 
 
 def _lines(series: dict[str, Floats], title: str, scale: alt.Scale) -> alt.Chart:
@@ -86,8 +87,8 @@ def _lines(series: dict[str, Floats], title: str, scale: alt.Scale) -> alt.Chart
     colour, shape, dash = palette.categories(list(series))
     many = len(values) > 400
     legend = alt.Legend(orient="top", title=None) if len(series) > 1 else None
-    return (
-        alt.Chart(pd.DataFrame(values))
+    chart: alt.Chart = (
+        drawn(values)
         .mark_line(point=False if many else {"filled": True, "size": 26}, invalid="break-paths-filter-domains")
         .encode(
             x=alt.X("step:Q", title=STEP, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
@@ -102,6 +103,7 @@ def _lines(series: dict[str, Floats], title: str, scale: alt.Scale) -> alt.Chart
             ],
         )
     )
+    return chart
 
 
 def _loops(view: PromptView) -> list[alt.Chart]:
@@ -115,7 +117,7 @@ def _loops(view: PromptView) -> list[alt.Chart]:
     ]
     if not spans:
         return []
-    base = alt.Chart(pd.DataFrame(spans))
+    base = drawn(spans)
     return [
         base.mark_rect(color=palette.UNKNOWN, opacity=0.16).encode(x=alt.X("from:Q", title=STEP), x2="to"),
         base.mark_text(align="left", baseline="top", dx=4, dy=3, color=palette.UNKNOWN).encode(
@@ -126,12 +128,12 @@ def _loops(view: PromptView) -> list[alt.Chart]:
 
 def _faults(view: PromptView) -> list[alt.Chart]:
     """A cross at the bottom of every step at which some layer was not finite."""
-    steps = np.flatnonzero(view.bad.any(axis=0)) if view.bad.size else np.array([], dtype=int)
+    steps = np.flatnonzero(faulty_steps(view))
     if not steps.size:
         return []
     values = [{"step": int(step), "what": "a layer is not finite"} for step in steps]
     return [
-        alt.Chart(pd.DataFrame(values))
+        drawn(values)
         .mark_text(text="✖", color=palette.BAD, fontSize=13, baseline="bottom")
         .encode(x=alt.X("step:Q"), y=alt.value(HEIGHT), tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("what:N")])
     ]
@@ -141,7 +143,7 @@ def _chosen(step: int | None) -> list[alt.Chart]:
     if step is None:
         return []
     return [
-        alt.Chart(pd.DataFrame([{"step": step}]))
+        drawn([{"step": step}])
         .mark_rule(color=palette.BLUE, strokeWidth=2, strokeDash=[2, 2])
         .encode(x=alt.X("step:Q"))
     ]

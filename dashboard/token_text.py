@@ -15,7 +15,7 @@ import numpy as np
 
 from model_health.report.extension import Loop
 from model_health.report.text import visible
-from views import Floats, PromptView, high_entropy
+from views import Floats, PromptView, faulty_steps, high_entropy
 
 HIDDEN = "▪▪▪"
 """Stands for a token whose text is not to be shown: of one length, because a length tells something too."""
@@ -76,7 +76,7 @@ def text_html(view: PromptView, by: Colouring, *, chosen: int | None = None, hid
         hidden: replace the text of every token.
     """
     high = high_entropy(view)
-    faulty = view.bad.any(axis=0) if view.bad.size else np.zeros(len(view.steps), dtype=bool)
+    faulty = faulty_steps(view)
     begins = {loop.start_step: loop for loop in view.ours.loops or ()}
     parts = []
     for step, raw in enumerate(view.steps.texts):

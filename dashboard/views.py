@@ -182,11 +182,16 @@ def measured(view: PromptView) -> list[LayerMetric]:
 
 def first_bad(view: PromptView) -> tuple[int, int] | None:
     """The first step, and in it the first layer, at which a hidden state or attention was not finite."""
-    steps = np.flatnonzero(view.bad.any(axis=0))
+    steps = np.flatnonzero(faulty_steps(view))
     if not steps.size:
         return None
     step = int(steps[0])
     return step, int(np.flatnonzero(view.bad[:, step])[0])
+
+
+def faulty_steps(view: PromptView) -> NDArray[np.bool_]:
+    """Steps [T] at which some layer was not finite."""
+    return np.asarray(view.bad.any(axis=0), dtype=bool) if view.bad.size else np.zeros(len(view.steps), dtype=bool)
 
 
 def high_entropy(view: PromptView) -> NDArray[np.bool_]:

@@ -1,0 +1,25 @@
+"""Two small pieces that charts are made of. Pure.
+
+Rows travel to the browser as a data frame, which Streamlit sends as columns: rows inside a specification would be
+checked against its schema one by one, at each drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd  # type: ignore[import-untyped]
+
+
+def drawn(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """A chart of rows, still without a mark."""
+    chart: alt.Chart = alt.Chart(pd.DataFrame(list(rows)))
+    return chart
+
+
+def over(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
+    """Charts laid over each other, the last one on top; `height` in pixels."""
+    chart: alt.LayerChart = alt.LayerChart(layer=list(layers), height=height)
+    return chart
