@@ -21,7 +21,7 @@ printf '==> %s: ok, %s s\n' '$(1)' "$$SECONDS"
 endef
 
 .PHONY: help run test setup check lint types layers docs docs-check coverage-table pytest test-fast test-gpu bench \
-	bench-quick bench-gpu bench-gate bench-counts self-test format lock dashboard clean distclean
+	bench-quick bench-gpu bench-gate bench-counts self-test rehearse format lock dashboard clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -124,6 +124,10 @@ SELF_TEST_ARGS ?= --healthy 200
 self-test: setup ## put faults into the real model, see whether they are noticed, and write SELF_TEST.md (half an hour)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE nice -n 5 $(BIN)/model-health self-test --model smollm2-135m --suite core \
 		--markdown SELF_TEST.md $(SELF_TEST_ARGS)
+
+rehearse: setup ## make candidates of the real model, see whether compare judges them rightly, and write COMPARE.md
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE nice -n 5 $(BIN)/model-health rehearse --model smollm2-135m --suite core \
+		--markdown COMPARE.md
 
 format: ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

@@ -59,7 +59,7 @@ def _facts(test: SelfTest) -> str:
         ("largest healthy distance", ", ".join(f"{name} {value:.1e}" for name, value in test.floors.items())),
         ("weights after all faults", "bit-equal" if test.restored else "NOT what they were"),
     ]
-    return _table(("what", "is"), rows)
+    return table(("what", "is"), rows)
 
 
 def _figures(test: SelfTest, found: Figures) -> str:
@@ -79,7 +79,7 @@ def _figures(test: SelfTest, found: Figures) -> str:
         ("false alarms", str(found.false_alarms)),
         ("promises kept", "all" if not found.shortfalls else f"no: {'; '.join(found.shortfalls)}"),
     ]
-    return _table(("figure", "found"), rows)
+    return table(("figure", "found"), rows)
 
 
 def _kinds(test: SelfTest) -> str:
@@ -94,7 +94,7 @@ def _kinds(test: SelfTest) -> str:
             right = sum(one.placement == "right" for one in asked)
             row.append(f"{len(caught)} of {len(tried)}" + (f", {right} placed" if asked else "") if tried else "")
         rows.append(row)
-    return _table(("kind", "same configuration", "other configuration", "generation"), rows)
+    return table(("kind", "same configuration", "other configuration", "generation"), rows)
 
 
 def _misses(test: SelfTest) -> str:
@@ -147,7 +147,7 @@ def _faults(test: SelfTest) -> str:
         "golden, bits/token",
         "nights",
     )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _answer(trial: Trial | None) -> str:
@@ -181,7 +181,7 @@ def _harmless(trials: Iterable[HarmlessTrial]) -> str:
         answer = f"{one.answer or ''}{' (false alarm)' if one.false_alarm else ''}" if one.applicable else "not tried"
         reason = one.reason if one.false_alarm or not one.applicable else ""
         rows.append((one.change, ", ".join(one.axes), answer, "" if one.ratio is None else f"{one.ratio:.2g}", reason))
-    return _table(("change", "differs in", "answer", "of limit", "why"), rows)
+    return table(("change", "differs in", "answer", "of limit", "why"), rows)
 
 
 def _healthy(test: SelfTest, found: Figures) -> str:
@@ -217,7 +217,8 @@ def year_of(test: SelfTest) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
