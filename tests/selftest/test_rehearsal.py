@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -35,11 +36,7 @@ def found(settings: Settings) -> Rehearsal:
 
 
 def test_the_same_weights_in_any_safe_format_are_identical_and_pass(found: Rehearsal) -> None:
-    same = [
-        one
-        for one in found.rows
-        if one.candidate.startswith(("the accepted", "the same weights as", "the same weights in"))
-    ]
+    same = [one for one in found.rows if one.right[0] == "identical"]
     assert [(one.answer, one.verdict, one.exit_code) for one in same] == [("identical", "pass", 0)] * 3
 
 
@@ -67,14 +64,12 @@ def test_too_few_prompts_are_inconclusive_and_say_how_many_would_decide(found: R
     assert replace(few, needed=None).is_right is False
 
 
-def test_noise_for_weights_has_nothing_that_four_bits_could_harm_and_the_page_does_not_hide_it(
-    found: Rehearsal,
-) -> None:
+def test_noise_for_weights_holds_nothing_that_four_bits_could_harm_and_the_page_says_so(found: Rehearsal) -> None:
     assert found.shortfalls == ("int4 round trip on smoke: inconclusive, not changed or degraded",)
     page = render(found)
     assert "inconclusive (WRONG)" in page
     assert page.count("| int4 round trip |") == 2
-    assert "/tmp" not in page
+    assert gettempdir() not in page
 
 
 def test_the_command_writes_the_page_and_leaves_the_installation_alone(

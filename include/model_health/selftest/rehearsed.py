@@ -1,4 +1,4 @@
-"""What a rehearsal found: one row per candidate, its JSON and its page. Owns the record and its words; free of torch."""
+"""What a rehearsal found: a row per candidate, its JSON and its page. Owns the record and its words; free of torch."""
 
 from __future__ import annotations
 
