@@ -103,6 +103,12 @@ class Intake:
         return self._faults.popleft() if self._faults else None
 
     @property
+    def is_silent_next(self) -> bool:
+        """Whether the next request gets no answer."""
+        fault = self._faults[0] if self._faults else None
+        return fault is not None and fault.is_silent
+
+    @property
     def scripted(self) -> int:
         """How many faults are still to come."""
         return len(self._faults)
