@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import altair as alt
 
 import palette
+from chart_parts import drawn, over
 from compare_rows import Effect, Spot
 
 SHOWN = 40
@@ -65,12 +66,12 @@ def profile(spots: Sequence[Spot], title: str) -> alt.LayerChart:
         axis=alt.Axis(labelAngle=-60, labelOverlap=True),
     )
     present = [band for band in _BANDS if any(value["band"] == band for value in values)]
-    base = alt.Chart(alt.InlineData(values=values)).encode(x=x)
+    base = drawn(values).encode(x=x)
     line = base.mark_line(color=palette.GREY, strokeWidth=1).encode(
         y=alt.Y("shown:Q", title=title, scale=scale, axis=axis)
     )
     limit = (
-        base.transform_filter("datum.limit_shown !== null")
+        base.transform_filter("isValid(datum.limit_shown)")
         .mark_line(color=palette.WARN, strokeDash=[6, 4], interpolate="step", strokeWidth=2)
         .encode(y=alt.Y("limit_shown:Q", scale=scale))
     )
@@ -90,14 +91,14 @@ def profile(spots: Sequence[Spot], title: str) -> alt.LayerChart:
             alt.Tooltip("band:N", title="Band"),
         ],
     )
-    return alt.layer(line, limit, points).properties(height=320)
+    return over([line, limit, points], 320)
 
 
 def effects(rows: Sequence[Effect], *, margin: float | None = None) -> alt.LayerChart:
     """Changes of surprisal by prompt with their intervals; a solid line at zero, a dashed one at the allowed margin."""
     overall = [row for row in rows if row.overall]
     each = sorted((row for row in rows if not row.overall), key=lambda row: -abs(row.value))[:SHOWN]
-    drawn = [*overall, *sorted(each, key=lambda row: -row.value)]
+    shown = [*overall, *sorted(each, key=lambda row: -row.value)]
     values = [
         {
             "prompt": row.name,
@@ -107,20 +108,20 @@ def effects(rows: Sequence[Effect], *, margin: float | None = None) -> alt.Layer
             "reading": row.reading,
             "tokens": row.tokens,
         }
-        for row in drawn
+        for row in shown
     ]
     present = [name for name in _READINGS if any(value["reading"] == name for value in values)]
-    y = alt.Y("prompt:N", sort=[row.name for row in drawn], title=None, axis=alt.Axis(labelLimit=200))
+    y = alt.Y("prompt:N", sort=[row.name for row in shown], title=None, axis=alt.Axis(labelLimit=200))
     colour = alt.Color(
         "reading:N",
         title="95 % interval",
         scale=alt.Scale(domain=present, range=[_READINGS[name][0] for name in present]),
         legend=alt.Legend(orient="top"),
     )
-    base = alt.Chart(alt.InlineData(values=values)).encode(y=y)
+    base = drawn(values).encode(y=y)
     x = alt.X("value:Q", title="Change of surprisal (bits per token), right is worse")
     bars = (
-        base.transform_filter("datum.low !== null && datum.high !== null")
+        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
         .mark_rule(strokeWidth=3, opacity=0.6)
         .encode(x=alt.X("low:Q", title=""), x2="high:Q", color=colour)
     )
@@ -141,7 +142,7 @@ def effects(rows: Sequence[Effect], *, margin: float | None = None) -> alt.Layer
     if margin is not None:
         lines.append({"at": margin, "dashed": True})
     rules = (
-        alt.Chart(alt.InlineData(values=lines))
+        drawn(lines)
         .mark_rule(color=palette.GREY)
         .encode(
             x=alt.X("at:Q", title=""),
@@ -150,4 +151,4 @@ def effects(rows: Sequence[Effect], *, margin: float | None = None) -> alt.Layer
             ),
         )
     )
-    return alt.layer(rules, bars, points).properties(height=alt.Step(22))
+    return over([rules, bars, points], 110 + 24 * len(values))

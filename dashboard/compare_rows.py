@@ -99,7 +99,10 @@ def headline(record: ComparisonRecord) -> str:
     """The first line: what is wrong, and where it begins."""
     look = OUTCOMES[record.outcome]
     answer = record.answer.replace("_", " ")
-    says = f"{look.mark} {look.word}: {record.candidate} is {answer}, {ANSWERS.get(record.answer, 'see below')}."
+    means = ANSWERS.get(record.answer, "see below")
+    if record.answer == "inconclusive" and record.moved:
+        means = "moved for certain, and whether for the worse cannot be told yet"
+    says = f"{look.mark} {look.word}: {record.candidate} is {answer}, {means}."
     if record.state:
         says += f" It begins at {record.state}."
     return says

@@ -15,6 +15,9 @@ import links
 import pair_rows
 import widgets
 import wording
+from model_health.baseline.stored_result import StoredResult
+from model_health.errors import StoreError
+from model_health.store.index.comparisons import ComparisonRecord
 
 BASELINE, RUNS = "With a baseline", "Two runs"
 GOLDEN, ANSWERS = "Golden text", "Accepted answers"
@@ -64,7 +67,7 @@ def baseline(url: str, store: str) -> None:
         links.link("Open the run that was compared", "run", icon=":material/search:", run=record.key)
     try:
         result = compare_data.read_comparison(store, record)
-    except compare_data.StoreError as error:
+    except StoreError as error:
         st.warning(f"Only what the index keeps is shown: {wording.plain(str(error))}", icon=":material/folder_off:")
         st.markdown(f"{wording.plain(record.finding)}\n\n{wording.plain(record.reason)}")
         return
@@ -128,7 +131,7 @@ def baseline(url: str, store: str) -> None:
             st.markdown(f"- {wording.plain(reason)}")
 
 
-def _prompts(result: compare_data.StoredResult) -> None:
+def _prompts(result: StoredResult) -> None:
     said = st.segmented_control(
         "Text", [GOLDEN, ANSWERS], default=GOLDEN, required=True, key="text", bind="query-params",
         label_visibility="collapsed",
@@ -143,7 +146,7 @@ def _prompts(result: compare_data.StoredResult) -> None:
     _effects(effects, margin, "effects")
 
 
-def _flips(store: str, record: compare_data.ComparisonRecord, result: compare_data.StoredResult) -> None:
+def _flips(store: str, record: ComparisonRecord, result: StoredResult) -> None:
     if result.flips is None:
         st.caption("No token was looked at for flips: nothing lies beyond tolerance, or nothing could be paired.")
         return
@@ -208,7 +211,8 @@ def runs(url: str, store: str) -> None:
 
     st.subheader("What differs around them")
     if facts := pair_rows.differing_facts(old.record, new.record):
-        widgets.table(facts, "differing")
+        wide = st.column_config.TextColumn(width="medium")
+        widgets.table(facts, "differing", columns={"First run": wide, "Second run": wide})
     else:
         st.caption("Nothing that is recorded: the same revision, weights, precision, device, libraries and suite.")
     st.subheader("Where it begins")
@@ -263,11 +267,11 @@ def _numbers(*names: str) -> dict[str, object]:
     return {name: st.column_config.NumberColumn(format="%.4g") for name in names}
 
 
-def _label(known: dict[str, compare_data.ComparisonRecord], name: str) -> str:
+def _label(known: dict[str, ComparisonRecord], name: str) -> str:
     return compare_rows.label(known[name]) if name in known else name
 
 
-def _names(store: str, record: compare_data.ComparisonRecord, result: compare_data.StoredResult) -> tuple[str, ...]:
+def _names(store: str, record: ComparisonRecord, result: StoredResult) -> tuple[str, ...]:
     if result.profile is not None:
         return ()
     return compare_data.state_names(store, record.model, record.suite, record.baseline_id)
