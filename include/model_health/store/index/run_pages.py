@@ -56,7 +56,9 @@ def run_page(
         conditions.append(runs.c.verdict == verdict)
     total = connection.execute(select(func.count()).select_from(runs).where(*conditions)).scalar_one()
     newest = (runs.c.started_at.desc(), runs.c.id.desc())
-    found = connection.execute(select(runs).where(*conditions).order_by(*newest).limit(size).offset(page * size)).all()
+    # Only the keys are sorted and skipped; the rows themselves are wide.
+    shown = select(runs.c.id).where(*conditions).order_by(*newest).limit(size).offset(page * size).subquery("shown")
+    found = connection.execute(select(runs).join(shown, shown.c.id == runs.c.id).order_by(*newest)).all()
     sick = func.sum(case((cast(samples.c.unhealthy_flags, String) != "[]", 1), else_=0))
     counts = select(samples.c.run_id, func.count().label("prompts"), sick.label("sick"))
     of_page = counts.where(samples.c.run_id.in_([row.id for row in found])).group_by(samples.c.run_id)

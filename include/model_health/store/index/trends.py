@@ -93,11 +93,13 @@ def step_for(span: timedelta, most: int = MOST_STEPS) -> timedelta:
 
 def span_of(connection: Connection, where: Selection) -> tuple[datetime, datetime] | None:
     """From when to when a selection has runs, cut to its own times; None where there are none."""
-    times = (func.min(runs.c.started_at), func.max(func.coalesce(runs.c.ended_at, runs.c.started_at)))
     mine = (runs.c.model == where.model, runs.c.suite == where.suite)
-    first, last = connection.execute(select(*times).where(*mine)).one()
+    first = connection.execute(select(func.min(runs.c.started_at)).where(*mine)).scalar_one()
     if first is None:
         return None
+    # One step to the newest run: when each run ended stands in no index.
+    newest = select(func.coalesce(runs.c.ended_at, runs.c.started_at)).where(*mine)
+    last: datetime = connection.execute(newest.order_by(runs.c.started_at.desc()).limit(1)).scalar_one()
     begin, end = max(first, where.since or first), min(last, where.until or last)
     return (begin, end) if begin <= end else None
 
