@@ -1,19 +1,21 @@
-"""Notice what does not happen: a configured model without a valid report in its window, and an outbox that is stuck.
+"""Notice what does not happen: reports, comparisons with the baseline, self-tests; and an outbox that is stuck.
 
 A canary that stopped running looks healthy for ever, so this Dag looks at the clock. It also reminds of alerts that
-still stand, sends those that a silence held back, and tells Alertmanager again what stands. It reads the index only and
-takes seconds.
+still stand, sends those that a silence held back, and tells Alertmanager again what stands. It reads the index, and the
+promotions of models that were never compared, and takes seconds.
 
-**When `look` is red.** A critical gate of the kind `no_report` (or `outbox_stuck`) fails: the log names it, RUNBOOK.md
-says what to do. The Dag `run_canaries` may be paused, its scheduler down, or every run of a model invalid.
+**When `look` is red.** A critical gate of the clock fails (`no_report`, `no_comparison`, `no_check`): the log names it,
+RUNBOOK.md says what to do. The Dag `run_canaries` or `nightly_regression` may be paused, the scheduler down, or every
+run of a model invalid.
 
 **When `deliver` or `publish` is red.** A transport does not take its alerts, or a sink its samples; they wait in the
 outbox and the task tries again. `publish` is also what brings a sink up to date between two canary runs.
 
 **When `retire` is red.** A gateway still shows a model that is no longer configured, and does not answer.
 
-The watcher can stop as well: let something outside watch this Dag's last success, such as the alert on the age of
-`last_valid_run_timestamp_seconds` in Prometheus or Datadog (`model-health monitors render`).
+The watcher can stop as well. Each look leaves a heartbeat (`freshness_checked_timestamp_seconds`), whose age and
+absence Prometheus and Datadog watch from outside (`model-health monitors render`, gate `no-check`); and the first look
+after a gap says for how long nobody looked.
 """
 
 from __future__ import annotations

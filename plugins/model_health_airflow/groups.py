@@ -10,14 +10,17 @@ from airflow.sdk import task, task_group
 
 from model_health_airflow.assets import CANARY_RUN
 from model_health_airflow.notifiers.task_outcome import TaskOutcomeNotifier
+from model_health_airflow.operators.baselines import CreateBaselineOperator
 from model_health_airflow.operators.deliver_alerts import DeliverAlertsOperator
 from model_health_airflow.operators.evaluate_gates import EvaluateGatesOperator
 from model_health_airflow.operators.instrumentation import InstrumentationOperator
 from model_health_airflow.operators.publish import PublishOperator
 from model_health_airflow.operators.regression import SettleNightOperator
 from model_health_airflow.operators.validate_reports import ValidateReportsOperator
-from model_health_airflow.targets import choose, chosen
+from model_health_airflow.targets import choose, chosen, queue_of
 
+MADE = "(ti.xcom_pull(task_ids='create_gpu') or ti.xcom_pull(task_ids='create_default'))"
+"""In a template: what the task of `new_baseline` that ran has left."""
 NAMED = "{{ task.model }} ({{ task.suite }})"
 
 
@@ -103,6 +106,26 @@ def canary_group(pool: str, queue: str, model: str, suite: str) -> Any:
         [measure, validate, publish, judge, alert, tell] >> healthy
 
     return canary
+
+
+def new_baseline(reason: str) -> list[CreateBaselineOperator]:
+    """Add the tasks that make a baseline of the model that the Dag run is about, and return its two ways.
+
+    One of them runs, where the model's resource is; the other one is skipped.
+    """
+    where = task.branch(task_id="where")(_made_by)()
+    suite, runs = "{{ params.suite or '' }}", "{{ params.runs }}"
+    ways = [
+        CreateBaselineOperator(task_id=f"create_{queue}", model="{{ params.model }}", suite=suite, reason=reason,
+                               runs=runs, pool=pool, queue=queue)
+        for queue, pool in (("default", "default_pool"), ("gpu", "gpu"))
+    ]  # fmt: skip
+    where >> ways
+    return ways
+
+
+def _made_by(params: dict[str, Any] | None = None) -> str:
+    return f"create_{queue_of((params or {})['model'])}"
 
 
 def _measure(model: str, suite: str, pool: str, queue: str, *, compare: bool = False) -> InstrumentationOperator:

@@ -48,6 +48,16 @@ def choose(
     return [0] * len(chosen)
 
 
+def queue_of(model: str) -> str:
+    """Return the queue on whose workers a model runs: `gpu` for one that asks for CUDA, else `default`."""
+    from model_health.config.load import load_project
+
+    try:
+        return "gpu" if load_project().get_model(model).wants_cuda else "default"
+    except BadInput as error:
+        raise AirflowFailException(str(error)) from None
+
+
 def chosen(task_id: str, field: Literal["model", "suite"]) -> str:
     """Return the template that gives a mapped task the model or the suite which `choose`, as `task_id`, left for it."""
     shard = f"ti.xcom_pull(task_ids='{task_id}', key='shard_%d' % (ti.map_index // {SHARD}), map_indexes=none)"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model_health.baseline.answers import budget_of
-from model_health.baseline.nightly import drift, screen_night
+from model_health.baseline.nightly import drift, screen_night, standing
 from model_health.config.regression import RegressionStatistics
 
 STATISTICS = RegressionStatistics()
@@ -52,3 +52,34 @@ def test_the_deviation_is_taken_from_the_cautious_end_of_what_the_start_allows()
 @pytest.mark.parametrize("values", [[], series(STATISTICS.history_nights - 1), [1.0] * 200])
 def test_a_short_or_constant_history_has_no_chart(values: list[float]) -> None:
     assert drift(values, BUDGET, STATISTICS) is None
+
+
+def test_where_a_chart_stands_tells_since_when_and_by_how_much() -> None:
+    start = STATISTICS.history_nights + 40
+    found = standing(series(start + 60, shift=2.0, start=start), BUDGET, STATISTICS)
+    assert found is not None
+    assert found.ratio > 1.0
+    assert abs(found.since - start) <= 5
+    assert found.level - found.healthy.mean == pytest.approx(0.4, abs=0.15)
+    still = standing(series(start + 60), BUDGET, STATISTICS)
+    assert still is not None
+    assert still.ratio < 1.0
+
+
+@pytest.mark.parametrize("values", [[], series(STATISTICS.history_nights), [1.0] * 200])
+def test_without_a_watched_night_a_chart_stands_nowhere(values: list[float]) -> None:
+    assert standing(values, BUDGET, STATISTICS) is None
+
+
+def test_a_chart_that_is_not_set_back_stays_within_the_alarm_budget() -> None:
+    nights, years = STATISTICS.history_nights, 40
+    raised = watched = 0
+    for seed in range(years):
+        values = series(nights + 365, seed=seed)
+        found = drift(values, BUDGET, STATISTICS)
+        assert found is not None
+        path = found.chart.path([found.healthy.of(value) for value in values[nights:]])
+        beyond = np.abs(path) > found.chart.limit
+        raised += int((beyond[1:] & ~beyond[:-1]).sum()) + int(beyond[0])
+        watched += 365
+    assert raised / watched <= 1.0 / BUDGET.run_length

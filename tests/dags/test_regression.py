@@ -62,8 +62,15 @@ def test_a_baseline_is_made_by_hand_needs_a_reason_and_a_person_before_it_counts
         assert dag.params.get_param(name).schema["minLength"] >= 1
         assert not dag.params.get_param(name).has_value
     assert isinstance(dag.task_dict["approve"], ApprovalOperator)
-    assert dag.task_dict["approve"].upstream_task_ids == {"create"}
+    assert dag.task_dict["approve"].upstream_task_ids == {"create_default", "create_gpu"}
+    assert dag.task_dict["approve"].trigger_rule.value == "none_failed_min_one_success"
     promote = dag.task_dict["promote"]
     assert isinstance(promote, PromoteBaselineOperator)
     assert "approve" in promote.upstream_task_ids
     assert promote.trigger_rule.value == "all_success"
+
+
+@pytest.mark.parametrize(("queue", "pool"), [("default", "default_pool"), ("gpu", "gpu")])
+def test_a_baseline_is_made_where_the_model_s_resource_is(dags: dict[str, DAG], queue: str, pool: str) -> None:
+    task: Any = dags["refresh_baseline"].task_dict[f"create_{queue}"]
+    assert (task.pool, task.queue, task.upstream_task_ids) == (pool, queue, {"where"})

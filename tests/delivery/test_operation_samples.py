@@ -10,8 +10,11 @@ from model_health.catalog.loader import catalogue
 from model_health.delivery.operation_samples import (
     GATE_VALUES,
     OPERATION_METRICS,
+    comparison_sample,
     gate_samples,
+    look_sample,
     outbox_samples,
+    self_test_sample,
     validation_samples,
 )
 from model_health.gates.result import GateVerdict
@@ -28,6 +31,9 @@ COUNTS = TargetCounts("prometheus", {**dict.fromkeys(STATES, 0), "pending": 2, "
 def everything() -> list[Sample]:
     return [
         *validation_samples("m", "s", valid=True, at=NOON, last_valid_at=NOON),
+        comparison_sample("m", "s", NOON, NOON + HOUR),
+        self_test_sample("m", "s", NOON, NOON + HOUR),
+        look_sample(NOON),
         *gate_samples("m", "s", {"loops": "fail"}, NOON),
         *outbox_samples([COUNTS], NOON + HOUR),
     ]
@@ -85,3 +91,10 @@ def test_every_verdict_of_a_gate_has_a_value_within_the_catalogues_bounds() -> N
 def test_a_gates_verdict_is_a_number(verdict: str, value: float) -> None:
     [sample] = gate_samples("m", "s", {"g": verdict}, NOON)
     assert (sample.value, sample.labels["gate"]) == (value, "g")
+
+
+def test_a_moment_is_when_the_thing_was_done_and_is_told_as_of_now() -> None:
+    for made in (comparison_sample, self_test_sample):
+        sample = made("m", "s", NOON, NOON + HOUR)
+        assert (sample.value, sample.timestamp) == (NOON.timestamp(), NOON + HOUR)
+    assert look_sample(NOON).value == NOON.timestamp()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -16,14 +17,25 @@ from model_health.alerting.watch import judge_runs, look_at_the_clock
 from model_health.config.gates import load_gates
 from model_health.config.settings import Settings
 from model_health.delivery.drain import drain
-from model_health.delivery.verdicts import announce_verdicts, verdict_items
+from model_health.delivery.verdicts import (
+    announce_look,
+    announce_night,
+    announce_verdicts,
+    self_test_items,
+    verdict_items,
+)
 from model_health.errors import ConfigError, StoreError
+from model_health.gates.night import settle_night
 from model_health.gates.result import GateResult, GateVerdict
 from model_health.sinks.payload import decode
+from model_health.store.index.comparisons import save_comparison
 from model_health.store.index.index import Index
+from model_health.store.index.self_tests import SelfTestRecord, TrialRecord
+from support.airflow import REPOSITORY
 from support.configs import MODEL, SUITE, make_settings, write_files
 from support.gate_runs import HEALTHY, NAN, NOON, measured
 from support.outbox import Clock, stored
+from support.settled_comparisons import a_comparison
 
 HOUR = timedelta(hours=1)
 WHERE = {"model": "tiny", "suite": "smoke"}
@@ -144,3 +156,46 @@ def test_a_broken_sinks_file_is_named_before_anything_is_judged(settings: Settin
     (settings.configs_dir / "sinks.yaml").write_text("lokal: {}")
     with pytest.raises(ConfigError, match=r"sinks\.yaml.*lokal"):
         announce_verdicts(settings)
+
+
+def moments(index: Index) -> list[tuple[str, dict[str, str], float | None]]:
+    samples = [one for item in stored(index, "local") for one in decode(item.payload)[0]]
+    return [(one.metric, one.labels, one.value) for one in samples if one.metric.endswith("_timestamp_seconds")]
+
+
+def test_each_look_at_the_clock_leaves_a_heartbeat(settings: Settings, index: Index) -> None:
+    for hours in (0, 1):
+        moment = NOON + hours * HOUR
+        look_at_the_clock(settings=settings, announce=announce_look(settings), clock=lambda: moment)  # noqa: B023
+    beats = [("freshness_checked_timestamp_seconds", {}, (NOON + hours * HOUR).timestamp()) for hours in (0, 1)]
+    assert moments(index) == beats
+
+
+def test_a_settled_night_is_told_once_with_the_moment_of_each_comparison(settings: Settings, index: Index) -> None:
+    shutil.copy(REPOSITORY / "configs/gates.yaml", settings.configs_dir / "gates.yaml")
+    rows = [
+        a_comparison(key=f"{name}/smoke/1", model=name, suite="smoke", at=NOON - HOUR, screened=False)
+        for name in ("a", "b")
+    ]
+    with index.transaction("test") as connection:
+        for row in rows:
+            save_comparison(connection, row)
+    for _ in range(2):
+        settle_night("d", "1", settings=settings, announce=announce_night(settings), clock=lambda: NOON)
+    name = "comparison_completed_timestamp_seconds"
+    assert moments(index) == [
+        (name, {"model": one.model, "suite": "smoke"}, one.at.timestamp()) for one in rows
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("role", "told_of"), [("harmless", 1), ("fault", 0)])
+def test_a_whole_self_test_is_told_and_one_of_selected_faults_is_not(
+    settings: Settings, role: str, told_of: int
+) -> None:
+    trial = TrialRecord(role, "t", "k", "same", None, None, None, None, "not asked", None, None, "", None)
+    test = SelfTestRecord("tiny", "smoke", NOON, "float32", "cpu", False, True, {}, {}, 1.0, (trial,))
+    items = self_test_items(test, NOON + HOUR, settings)
+    assert len(items) == 2 * told_of
+    for item in items:
+        [sample] = decode(item.payload)[0]
+        assert (sample.metric, sample.value) == ("self_test_completed_timestamp_seconds", NOON.timestamp())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from model_health.gates.freshness import judge_outbox, judge_reports
+from model_health.config.gates import GateRule
+from model_health.gates.freshness import EXPECTED, Expected, judge_check, judge_expected, judge_outbox
+from model_health.gates.result import GateResult
 from support.gate_facts import NOW, a_rule
 
 HOUR = timedelta(hours=1)
@@ -17,8 +20,12 @@ PAIR = ("m", "s")
 def report_age(hours: float | None, first: datetime | None = None) -> str:
     last = {} if hours is None else {PAIR: NOW - hours * HOUR}
     looked = {} if first is None else {("m", "s", "a-gate"): first}
-    (found,) = judge_reports([RULE], [PAIR], last, looked, NOW)
+    (found,) = judge_expected([RULE], "no_report", Expected([PAIR], last), looked, NOW)
     return str(found.verdict)
+
+
+def judged(rules: list[GateRule], condition: Any, expected: Expected, **looked: Any) -> list[GateResult]:
+    return list(judge_expected(rules, condition, expected, looked, NOW))
 
 
 @pytest.mark.parametrize(
@@ -35,13 +42,13 @@ def test_a_model_that_never_had_a_valid_report_counts_from_when_it_was_first_loo
 
 
 def test_a_report_from_a_clock_that_ran_ahead_is_not_negative_news() -> None:
-    (found,) = judge_reports([RULE], [PAIR], {PAIR: NOW + HOUR}, {}, NOW)
+    (found,) = judged([RULE], "no_report", Expected([PAIR], {PAIR: NOW + HOUR}))
     assert (str(found.verdict), found.value) == ("pass", 0.0)
 
 
 def test_every_scheduled_pair_is_judged_by_every_rule_that_covers_it() -> None:
     rules = [RULE, a_rule(name="strict", condition="no_report", models="m", fail=1.0), a_rule()]
-    found = judge_reports(rules, [PAIR, ("n", "s"), ("m", "t")], {}, {}, NOW)
+    found = judged(rules, "no_report", Expected([PAIR, ("n", "s"), ("m", "t")], {}))
     assert [(one.model, one.suite, one.gate) for one in found] == [
         ("m", "s", "a-gate"), ("n", "s", "a-gate"), ("m", "t", "a-gate"), ("m", "s", "strict"), ("m", "t", "strict"),
     ]  # fmt: skip
@@ -49,7 +56,7 @@ def test_every_scheduled_pair_is_judged_by_every_rule_that_covers_it() -> None:
 
 def test_the_reason_tells_the_age_in_words() -> None:
     reasons = [
-        judge_reports([RULE], [PAIR], {PAIR: NOW - timedelta(seconds=seconds)}, {}, NOW)[0].reason
+        judged([RULE], "no_report", Expected([PAIR], {PAIR: NOW - timedelta(seconds=seconds)}))[0].reason
         for seconds in (5, 600, 9000, 300_000)
     ]
     assert reasons == [
@@ -77,3 +84,29 @@ def test_numbers_of_a_run_that_nobody_validated_are_an_outbox_that_is_stuck_for_
     assert both.reason.startswith("the oldest item has been waiting for 2.0 h for local; a run was not validated")
     (moments,) = judge_outbox([rule], {}, NOW, held={"prometheus": NOW - HOUR / 60})
     assert (str(moments.verdict), moments.value) == ("pass", 60.0)
+
+
+@pytest.mark.parametrize("condition", sorted(EXPECTED))
+def test_each_thing_that_is_expected_is_judged_by_its_own_rules_alone(condition: Any) -> None:
+    rules = [a_rule(name=name.replace("_", "-"), condition=name, warn=3600.0, fail=7200.0) for name in sorted(EXPECTED)]
+    found = judged(rules, condition, Expected([PAIR], {PAIR: NOW - 1.5 * HOUR}))
+    assert [(one.gate, str(one.verdict)) for one in found] == [(condition.replace("_", "-"), "warn")]
+    assert EXPECTED[condition] in found[0].reason
+
+
+def test_what_cannot_be_told_is_inconclusive_and_harms_nobody_else() -> None:
+    rule = a_rule(condition="no_comparison", fail=3600.0)
+    expected = Expected([PAIR], {PAIR: NOW - 2 * HOUR}, {("n", "s"): "the store does not answer"})
+    found = judged([rule], "no_comparison", expected)
+    assert [(one.model, str(one.verdict)) for one in found] == [("m", "fail"), ("n", "inconclusive")]
+    assert (found[1].value, found[1].reason) == (None, "the store does not answer")
+
+
+def test_whoever_looks_again_says_for_how_long_nobody_did() -> None:
+    rules = [a_rule(condition="no_check", warn=2700.0, fail=7200.0), RULE]
+    verdicts = []
+    for last in (None, NOW - HOUR / 4, NOW - HOUR, NOW - 3 * HOUR, NOW + HOUR):
+        (found,) = judge_check(rules, last, NOW)
+        verdicts.append((str(found.verdict), found.value))
+    assert verdicts == [("pass", 0.0), ("pass", 900.0), ("warn", 3600.0), ("fail", 10800.0), ("pass", 0.0)]
+    assert judge_check([RULE], None, NOW) == ()

@@ -68,8 +68,8 @@ def test_a_window_holds_at_least_two_runs_and_need_not_be_full(given: RenderInpu
         options = monitor["options"]
         window = int(re.match(r"\w+\(last_(\d+)m\):", monitor["query"])[1])
         assert options["require_full_window"] is False
-        if "run_completed_timestamp_seconds" in monitor["query"]:
-            assert options["no_data_timeframe"] >= 2 * turn
+        if "_timestamp_seconds" in monitor["query"]:
+            assert options["no_data_timeframe"] >= (2 * turn if "run_completed" in monitor["query"] else 0)
             assert options["no_data_timeframe"] >= 2 * window
         else:
             assert window >= 2 * turn
@@ -79,12 +79,28 @@ def test_a_window_holds_at_least_two_runs_and_need_not_be_full(given: RenderInpu
 
 def test_only_the_dead_man_s_switch_and_the_operation_tell_of_no_data() -> None:
     telling = {key.split("/")[0] for key, one in by_key(shipped()).items() if one["options"]["notify_no_data"]}
-    assert telling == {"no-report", "outbox-stuck", "dead-letters", "notifications-failed"}
+    assert telling == {"no-report", "no-check", "outbox-stuck", "dead-letters", "notifications-failed"}
 
 
 def test_a_scheduled_model_that_never_ran_has_a_switch_of_its_own() -> None:
     keys = [key for key in by_key(made()) if key.startswith("dead/")]
     assert keys == ["dead/a-1/core/critical", "dead/a-2.5/core/critical", "dead/a-2.5/smoke/critical"]
+
+
+def test_what_only_some_models_have_is_told_by_the_gate_s_own_answer() -> None:
+    found = by_key(shipped())
+    for gate in ("no-comparison", "no-self-test"):
+        assert f"{{gate:{gate}}} by {{model,suite}} > 1" in found[gate]["query"]
+        assert found[gate]["options"]["thresholds"] == {"critical": 1.0, "warning": 0.0}
+    assert by_key(made())["uncompared"]["options"]["thresholds"] == {"critical": 0.0}
+    assert "model:a-*" in by_key(made())["uncompared"]["query"]
+
+
+def test_a_clock_that_nobody_looks_at_is_told_by_its_silence() -> None:
+    found = by_key(shipped())
+    told = {key: found[key]["options"]["no_data_timeframe"] for key in found if key.startswith("no-check/")}
+    assert told == {"no-check/critical": 120, "no-check/warning": 45}
+    assert "freshness_checked_timestamp_seconds" in found["no-check/critical"]["query"]
 
 
 def test_where_the_newest_run_decides_one_monitor_has_both_levels() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model_health.monitors.prometheus import RULES_FILE, groups, render_rules
-from model_health.monitors.promtests import TESTS_FILE, render_tests, stories
+from model_health.monitors.promtests import SLOW_TESTS_FILE, TESTS_FILE, render_slow_tests, render_tests, stories
 from model_health.monitors.scrape import EXAMPLE_FILE, render_example
 from model_health.monitors.target import RenderInput
 from support.monitor_inputs import made, shipped
@@ -28,6 +28,7 @@ AWKWARD = made(
 def write(folder: Path, given: RenderInput) -> None:
     (folder / RULES_FILE).write_text(render_rules(given))
     (folder / TESTS_FILE).write_text(render_tests(given))
+    (folder / SLOW_TESTS_FILE).write_text(render_slow_tests(given))
 
 
 def promtool(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +40,7 @@ def test_every_alert_fires_waits_and_resolves_as_its_gate_says(given: RenderInpu
     write(tmp_path, given)
     checked = promtool(tmp_path, "check", "rules", RULES_FILE)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    tested = promtool(tmp_path, "test", "rules", TESTS_FILE)
+    tested = promtool(tmp_path, "test", "rules", TESTS_FILE, SLOW_TESTS_FILE)
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
@@ -68,6 +69,27 @@ def test_the_rendered_tests_notice_that(what: str, pattern: str, replacement: st
     found = promtool(tmp_path, "test", "rules", TESTS_FILE)
     assert found.returncode != 0, what
     assert "FAILED" in found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "pattern", "replacement"),
+    [
+        ("a night later is early enough", r"> 216000", "> 302400"),
+        ("another moment is looked at", r"model_health_comparison_completed", "model_health_self_test_completed"),
+        ("nobody misses the heartbeat", r"expr: absent\(model_health_freshness.*\)", "expr: vector(0) > 1"),
+        ("a heartbeat may be older", r"(freshness_checked_timestamp_seconds\) >) 7200", r"\1 10800"),
+    ],
+)
+def test_the_rendered_tests_of_what_is_overdue_notice_that(
+    what: str, pattern: str, replacement: str, tmp_path: Path
+) -> None:
+    names = ("no-comparison", "no-self-test", "no-check")
+    write(tmp_path, made({name: shipped().gates.rules[name].model_dump() for name in names}))
+    text = (tmp_path / RULES_FILE).read_text()
+    broken = re.sub(pattern, replacement, text)
+    assert broken != text
+    (tmp_path / RULES_FILE).write_text(broken)
+    assert promtool(tmp_path, "test", "rules", TESTS_FILE, SLOW_TESTS_FILE).returncode != 0, what
 
 
 def test_the_example_is_a_configuration_that_finds_the_rules(tmp_path: Path) -> None:

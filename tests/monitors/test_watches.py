@@ -51,4 +51,10 @@ def test_a_rule_over_a_metric_that_cannot_be_judged_is_refused() -> None:
 
 def test_the_clock_judges_what_no_run_can() -> None:
     by_name = {watch.name: watch for watch in watches(made().gates)}
-    assert [name for name in AWKWARD if not by_name[name].by_run] == ["dead", "stuck"]
+    assert [name for name in AWKWARD if not by_name[name].by_run] == [
+        "dead",
+        "uncompared",
+        "untested",
+        "asleep",
+        "stuck",
+    ]

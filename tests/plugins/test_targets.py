@@ -11,7 +11,7 @@ import jinja2
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from model_health_airflow.targets import SHARD, choose, chosen
+from model_health_airflow.targets import SHARD, choose, chosen, queue_of
 from model_health_airflow.xcom import MAX_BYTES
 from support.airflow import Project
 
@@ -101,3 +101,9 @@ def test_a_name_is_data_and_never_a_template() -> None:
     xcoms = Xcoms()
     xcoms.values["shard_0"] = [{"model": "{{ 7 * 7 }}", "suite": "s"}]
     assert xcoms.at(0) == {"model": "{{ 7 * 7 }}", "suite": "s"}
+
+
+def test_a_model_runs_on_the_queue_of_its_resource() -> None:
+    assert [queue_of(model) for model in ("tiny", "big")] == ["default", "gpu"]
+    with pytest.raises(AirflowFailException, match="nobody"):
+        queue_of("nobody")

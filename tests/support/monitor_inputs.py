@@ -44,6 +44,10 @@ AWKWARD: dict[str, dict[str, Any]] = {
     "refused": {"condition": "report_invalid", "fail": 0, "for_runs": 2, "of_last": 3},
     "unseen": {"condition": "could_not_measure", "warn": 0, "fail": 0, "for_runs": 1, "of_last": 1},
     "dead": {"condition": "no_report", "fail": 9000, "models": "a-*"},
+    "uncompared": {"condition": "no_comparison", "warn": 50000, "models": "a-*"},
+    "untested": {"condition": "no_self_test", "warn": 90000, "fail": 90000},
+    "asleep": {"condition": "no_check", "fail": 5000},
+    "drifts": {"condition": "baseline_drift", "warn": 0.75, "fail": 1.5, "suites": "core"},
     "stuck": {"condition": "outbox_stuck", "warn": 60},
     "texts": {
         "metric": "sequence_perplexity",

@@ -7,21 +7,21 @@ outbox. Knows nothing of any scheduler beyond the names that it is told.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from model_health.alerting.compose import excerpts_of
+from model_health.alerting.expected import last_look, what_is_expected
 from model_health.alerting.links import LinkMaker
 from model_health.alerting.record import Announce, Said, record, remind
 from model_health.alerting.subject import TASK_FAILED
-from model_health.config.gates import GatesConfig
+from model_health.config.gates import Condition, GatesConfig
 from model_health.config.load import load_project
 from model_health.config.settings import Settings, load_settings
 from model_health.gates.evaluate import evaluate
-from model_health.gates.evidence import last_valid_runs
-from model_health.gates.freshness import judge_outbox, judge_reports
+from model_health.gates.freshness import EXPECTED, Expected, judge_check, judge_expected, judge_outbox
 from model_health.gates.locate import Locator
 from model_health.gates.result import GateResult, GateVerdict, RunEvidence, overall
 from model_health.gates.rules import load_rules
@@ -100,7 +100,8 @@ def judge_runs(
         store = ReportStore.open(settings.store_uri)
         locator = Locator(index, store, mid_layer_ratio=limits.mid_layer_l2_ratio)
         rules = tuple(config.rules.values())
-        results = evaluate(found.name, wanted.name, index, rules, now, locator=locator)
+        figures = config.regression.statistics
+        results = evaluate(found.name, wanted.name, index, rules, now, locator=locator, statistics=figures)
         said: tuple[Said, ...] = ()
         if write:
             excerpts = excerpts_of(results, locator) if config.include_prompt_text else {}
@@ -130,13 +131,20 @@ def look_at_the_clock(
     rules = tuple(config.rules.values())
     now = clock()
     with Index.open(settings.index_url, clock=clock) as index:
-        results = judge_reports(rules, pairs, last_valid_runs(index, now), _first_looked(index, config), now)
+        expected = what_is_expected(rules, pairs, index, settings.store_uri, now)
+        first = _first_looked(index, config)
+        results = tuple(
+            result
+            for condition, found in expected.items()
+            for result in judge_expected(rules, condition, found, first, now)
+        )
         with index.reading("look at the outbox") as connection:
             targets = counts(connection, now)
         oldest = {one.target: one.oldest_pending_at for one in targets if one.oldest_pending_at is not None}
         held = {one.target: one.oldest_held_at for one in targets if one.oldest_held_at is not None}
         stuck = judge_outbox(rules, oldest, now, held=held)
-        results = (*results, *stuck, *_forgotten(index, config, pairs, now))
+        looked = judge_check(rules, last_look(rules, index), now)
+        results = (*results, *stuck, *looked, *_forgotten(index, config, expected, now))
         links = LinkMaker(index, settings, config)
         recorded = record(index, results, config, links, now, announce=announce)
         said = (*recorded, *remind(index, config, links, now))
@@ -186,20 +194,23 @@ def note_task(
 
 
 def _first_looked(index: Index, config: GatesConfig) -> dict[tuple[str, str, str], datetime]:
-    names = [rule.name for rule in config.rules.values() if rule.condition == "no_report"]
+    names = [rule.name for rule in config.rules.values() if rule.condition in EXPECTED]
     with index.reading("read the alerts") as connection:
         states = [state for name in names for state in states_of_gate(connection, name)]
     return {(state.model, state.suite, state.gate): state.first_at for state in states}
 
 
 def _forgotten(
-    index: Index, config: GatesConfig, pairs: Sequence[tuple[str, str]], now: datetime
+    index: Index, config: GatesConfig, expected: Mapping[Condition, Expected], now: datetime
 ) -> tuple[GateResult, ...]:
-    """The end of `no_report` alerts about models and suites that are not scheduled any more: nothing will come."""
-    rules = {rule.name: rule for rule in config.rules.values() if rule.condition == "no_report"}
+    """The end of alerts about what is not expected of a model and suite any more: nothing will come."""
     ended = []
     with index.reading("read the alerts") as connection:
-        for rule in rules.values():
+        for rule in config.rules.values():
+            if rule.condition is None or rule.condition not in expected:
+                continue
+            found = expected[rule.condition]
+            pairs = {*found.pairs, *found.unknown}
             for state in states_of_gate(connection, rule.name):
                 watched = (state.model, state.suite) in pairs and rule.covers(state.model, state.suite)
                 if not watched and (state.standing, state.told) != ("pass", "pass"):

@@ -12,17 +12,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_health.cli.pages import place_of, write_whole
 from model_health.cli.tables import print_rows
 from model_health.config.load import load_project
 from model_health.config.settings import load_settings, wait_politely
 from model_health.errors import BadInput, ExitCode
-from model_health.selftest.request import DEFAULT_HEALTHY, DEFAULT_ITEMS, SelfTestRequest
+from model_health.selftest.request import DEFAULT_HEALTHY, DEFAULT_ITEMS, DTYPES, SelfTestRequest, in_dtype
 
 if TYPE_CHECKING:
+    from model_health.config.settings import Settings
     from model_health.selftest.figures import Figures
     from model_health.selftest.result import SelfTest
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_parsers(sub: Any, epilog: str) -> None:
@@ -34,13 +34,16 @@ def add_parsers(sub: Any, epilog: str) -> None:
                         help=f"texts of the suite that are replayed; default {DEFAULT_ITEMS}")  # fmt: skip
     parser.add_argument("--healthy", type=int, default=DEFAULT_HEALTHY, metavar="N",
                         help=f"healthy replays in random ways to run; default {DEFAULT_HEALTHY}")  # fmt: skip
-    parser.add_argument("--dtype", action="append", default=[], choices=DTYPES,
-                        help="of the weights, instead of the model's own (repeatable)")  # fmt: skip
+    parser.add_argument("--dtype", action="append", default=[], metavar="DTYPE[:items=N][:healthy=N][:reduced]",
+                        help=f"{', '.join(DTYPES)}, instead of the model's own (repeatable); less may be asked of one"
+                             " that is slow, and the page says what was left out")  # fmt: skip
     parser.add_argument("--fault", action="append", default=[], metavar="TEXT",
                         help="only faults whose name or kind holds this (repeatable); no harmless change")  # fmt: skip
     parser.add_argument("--reduced", action="store_true", help="each fault in as few layers as possible, no restart")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every choice of layers and weights")
     parser.add_argument("--markdown", metavar="PATH", help="write the whole result as a page of Markdown")
+    parser.add_argument("--include", action="append", default=[], metavar="PATH",
+                        help="an earlier --result-file, which comes first on the page (repeatable)")  # fmt: skip
     parser.add_argument("--result-file", metavar="PATH", help="write the whole result as JSON to this file too")
     parser.add_argument("--no-record", action="store_true", help="leave no rows in the index")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
@@ -56,7 +59,18 @@ def run_self_test(arguments: argparse.Namespace) -> int:
     # Known names are checked before torch is imported: a typing error should cost a moment, not ten seconds.
     project = load_project(settings)
     project.get_suite(arguments.suite or project.get_model(arguments.model).suites[0])
-    page, result = _place("--markdown", arguments.markdown), _place("--result-file", arguments.result_file)
+    page, result = place_of("--markdown", arguments.markdown), place_of("--result-file", arguments.result_file)
+    request = SelfTestRequest(
+        model=arguments.model,
+        suite=arguments.suite,
+        items=arguments.items,
+        healthy=arguments.healthy,
+        reduced=arguments.reduced,
+        seed=arguments.seed,
+        faults=tuple(arguments.fault),
+    )
+    requests = [in_dtype(request, text) for text in arguments.dtype] or [request]
+    earlier = [test for path in arguments.include for test in _earlier(path)]
     wait_politely()
     from model_health.runner.canary import utc_now
     from model_health.selftest.figures import figures
@@ -64,26 +78,17 @@ def run_self_test(arguments: argparse.Namespace) -> int:
     from model_health.selftest.run import self_test
 
     done: list[tuple[SelfTest, Figures]] = []
-    for dtype in arguments.dtype or [None]:
-        request = SelfTestRequest(
-            model=arguments.model,
-            suite=arguments.suite,
-            items=arguments.items,
-            healthy=arguments.healthy,
-            reduced=arguments.reduced,
-            dtype=dtype,
-            seed=arguments.seed,
-            faults=tuple(arguments.fault),
-        )
-        test = self_test(request, settings, say=lambda line: print(line, file=sys.stderr, flush=True), clock=utc_now)
+    for one in requests:
+        test = self_test(one, settings, say=lambda line: print(line, file=sys.stderr, flush=True), clock=utc_now)
         done.append((test, figures(test)))
         if not arguments.no_record:
-            _record(*done[-1], settings.index_url)
-    if page is not None:
-        _write(page, render([test for test, _ in done]))
+            _record(*done[-1], settings)
+        if page is not None:
+            # after each: a dtype that takes too long does not cost the page of those before it
+            write_whole(page, render([*earlier, *(test for test, _ in done)]))
     content = json.dumps([{**test.to_json(), "figures": found.to_json()} for test, found in done], allow_nan=False)
     if result is not None:
-        _write(result, content)
+        write_whole(result, content)
     if arguments.json:
         print(content)
     else:
@@ -95,13 +100,17 @@ def run_self_test(arguments: argparse.Namespace) -> int:
     return ExitCode.UNHEALTHY if shortfalls else ExitCode.HEALTHY
 
 
-def _record(test: SelfTest, found: Figures, index_url: str) -> None:
+def _record(test: SelfTest, found: Figures, settings: Settings) -> None:
+    from model_health.delivery.verdicts import self_test_items
     from model_health.selftest.record import record_of
-    from model_health.store.index.index import Index
+    from model_health.store.index.index import Index, utc_now
+    from model_health.store.index.outbox import enqueue
     from model_health.store.index.self_tests import write_self_test
 
-    with Index.open(index_url) as index, index.transaction("record a self-test") as connection:
-        write_self_test(connection, record_of(test, found))
+    record = record_of(test, found)
+    with Index.open(settings.index_url) as index, index.transaction("record a self-test") as connection:
+        write_self_test(connection, record)
+        enqueue(connection, self_test_items(record, utc_now(), settings))
 
 
 def _print(test: SelfTest, found: Figures) -> None:
@@ -128,21 +137,14 @@ def _print(test: SelfTest, found: Figures) -> None:
     print_rows([{"figure": name, "found": str(getattr(found, name))} for name in counted], False)
 
 
-def _place(option: str, path: str | None) -> Path | None:
-    if path is None:
-        return None
-    place = Path(path)
-    if not place.parent.is_dir() or place.is_dir():
-        raise BadInput("is no place for a file", subject=f"{option} {path}")
-    return place
+def _earlier(path: str) -> list[SelfTest]:
+    from pydantic import ValidationError
 
+    from model_health.selftest.result import self_test_of
 
-def _write(page: Path, text: str) -> None:
-    """All or nothing."""
-    half = page.with_name(f".{page.name}.half")
     try:
-        half.write_text(text, encoding="utf-8")
-        half.replace(page)
+        return [self_test_of(one) for one in json.loads(Path(path).read_text(encoding="utf-8"))]
     except OSError as error:
-        half.unlink(missing_ok=True)
-        raise BadInput(f"cannot be written: {error.strerror}", subject=str(page)) from error
+        raise BadInput(f"cannot be read: {error.strerror}", subject=f"--include {path}") from error
+    except (ValueError, AttributeError, TypeError, ValidationError) as error:
+        raise BadInput("is no result of a self-test", subject=f"--include {path}") from error

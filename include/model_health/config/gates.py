@@ -25,13 +25,23 @@ from model_health.errors import ConfigError
 
 GATES_FILE: Final = "gates.yaml"
 
-Condition = Literal["could_not_measure", "report_invalid", "no_report", "outbox_stuck", "baseline_verdict"]
+Condition = Literal[
+    "could_not_measure",
+    "report_invalid",
+    "no_report",
+    "no_comparison",
+    "no_self_test",
+    "no_check",
+    "outbox_stuck",
+    "baseline_verdict",
+    "baseline_drift",
+]
 Aggregate = Literal["count", "fraction", "max", "min", "mean"]
-FRESHNESS: Final = frozenset({"no_report", "outbox_stuck"})
+FRESHNESS: Final = frozenset({"no_report", "no_comparison", "no_self_test", "no_check", "outbox_stuck"})
 """Conditions that are judged by the clock, not by a run: `gates.freshness` evaluates them."""
 
-COMPARED: Final = "baseline_verdict"
-"""The condition that is judged by comparisons with the promoted baseline: `gates.compared` evaluates it."""
+COMPARED: Final = frozenset({"baseline_verdict", "baseline_drift"})
+"""Conditions that are judged by comparisons with the promoted baseline: `gates.compared` evaluates them."""
 
 Runs = Annotated[StrictInt, Field(ge=1, le=100)]
 Level = StrictFloat
@@ -42,8 +52,11 @@ class GateRule(ConfigModel):
 
     The value of one run: a metric's `max`, `min` or `mean` over prompts; for flags the `count` or `fraction` of prompts
     that raise any of them without tolerating it; for `could_not_measure` and `report_invalid` 1 or 0; for `no_report`
-    the seconds since the last valid report; for `outbox_stuck` the seconds for which the oldest item has been waiting;
-    for `baseline_verdict` what the regression policy made of the newest comparison: 0 pass, 1 warn, 2 fail.
+    the seconds since the last valid report, for `no_comparison` since the last night that was compared and settled (of
+    models with a promoted baseline), for `no_self_test` since the last self-test, for `no_check` since somebody last
+    looked at the clock; for `outbox_stuck` the seconds for which the oldest item has been waiting; for
+    `baseline_verdict` what the regression policy made of the newest comparison: 0 pass, 1 warn, 2 fail; for
+    `baseline_drift` how far the drift chart of the nights has moved, where 1 is its limit.
     A run breaches a level strictly: `above` means value > level, so `fail: 0` on a count is "any prompt at all".
     The verdict is fail (warn) when at least `for_runs` of the last `of_last` runs breach that level.
     """
@@ -102,8 +115,13 @@ class GateRule(ConfigModel):
             raise ValueError(f"fail ({self.fail}) must not be reached before warn ({self.warn})")
         if self.for_runs > self.of_last:
             raise ValueError(f"for_runs ({self.for_runs}) cannot exceed of_last ({self.of_last})")
-        if self.condition == COMPARED and (self.of_last != 1 or self.direction != "above"):
-            raise ValueError("baseline_verdict is judged above a level, by the newest comparison alone")
+        if self.condition in COMPARED and (self.of_last != 1 or self.direction != "above"):
+            raise ValueError(f"{self.condition} is judged above a level, by the newest comparison alone")
+        if self.condition == "baseline_drift":
+            fail, warn = 1.0 if self.fail is None else self.fail, 0.0 if self.warn is None else self.warn
+            if not (1.0 <= fail < 2.0 and 0.0 <= warn < 1.0):
+                # At 1 the chart spends its share of the alarm budget; below, it would spend more.
+                raise ValueError("baseline_drift fails at 1 or above (below 2), and warns below 1")
         if self.page_immediately and self.fail is None:
             raise ValueError("page_immediately needs a fail level")
         return self
@@ -116,7 +134,7 @@ class GateRule(ConfigModel):
     @property
     def by_comparison(self) -> bool:
         """Whether the gate is judged by comparisons with a baseline (see `COMPARED`), not by every run."""
-        return self.condition == COMPARED
+        return self.condition in COMPARED
 
     def covers(self, model: str, suite: str) -> bool:
         """Whether this gate judges this model on this suite."""

@@ -21,6 +21,9 @@ GATE_VALUES: Final[Mapping[str, float]] = {"pass": 0.0, "warn": 1.0, "fail": 2.0
 OPERATION_METRICS: Final = (
     "report_invalid",
     "last_valid_run_timestamp_seconds",
+    "comparison_completed_timestamp_seconds",
+    "self_test_completed_timestamp_seconds",
+    "freshness_checked_timestamp_seconds",
     "gate_verdict",
     "outbox_pending",
     "outbox_oldest_pending_seconds",
@@ -54,6 +57,23 @@ def validation_samples(
             dict(labels),
         ),
     ]
+
+
+def comparison_sample(model: str, suite: str, compared_at: datetime, now: datetime) -> Sample:
+    """That a night compared the model, and is settled now."""
+    labels = {"model": model, "suite": suite}
+    return Sample("comparison_completed_timestamp_seconds", compared_at.timestamp(), None, now, labels)
+
+
+def self_test_sample(model: str, suite: str, started_at: datetime, now: datetime) -> Sample:
+    """That the monitor was tested on the model."""
+    labels = {"model": model, "suite": suite}
+    return Sample("self_test_completed_timestamp_seconds", started_at.timestamp(), None, now, labels)
+
+
+def look_sample(now: datetime) -> Sample:
+    """That somebody looks at the clock."""
+    return Sample("freshness_checked_timestamp_seconds", now.timestamp(), None, now, {})
 
 
 def gate_samples(model: str, suite: str, verdicts: Mapping[str, str], at: datetime) -> list[Sample]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from model_health.config.gates import GateRule
+from model_health.config.regression import RegressionStatistics
 from model_health.gates.compared import judge_comparison
 from model_health.gates.evidence import read_runs
 from model_health.gates.judge import judge
@@ -28,6 +29,7 @@ def evaluate(
     now: datetime,
     *,
     locator: Locator | None = None,
+    statistics: RegressionStatistics | None = None,
 ) -> tuple[GateResult, ...]:
     """The answer of every rule that covers this model and suite and is judged by runs; by comparisons first.
 
@@ -38,8 +40,9 @@ def evaluate(
         rules: all of them; those by the clock are left to `gates.freshness`.
         now: the present, in UTC.
         locator: finds the first layer and step in the reports of prompts at fault; None leaves them out.
+        statistics: of the regression policy, for drift; the shipped figures if None.
     """
-    compared = judge_comparison(model, suite, index, rules, now)
+    compared = judge_comparison(model, suite, index, rules, now, statistics)
     mine = [rule for rule in rules if rule.covers(model, suite) and not (rule.by_clock or rule.by_comparison)]
     if not mine:
         return compared

@@ -1,4 +1,7 @@
-"""Gates that the clock judges: a model without a valid report for too long, and an outbox that does not drain.
+"""Gates that the clock judges: what did not happen for too long, and an outbox that does not drain.
+
+What shall happen: a valid report of each model, a settled comparison of each accepted one, a self-test, and that
+somebody looks at the clock at all.
 
 The dead man's switch: it speaks when nothing else happens, so whatever has never run counts from when it was first
 looked for.
@@ -7,9 +10,11 @@ looked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
-from model_health.config.gates import GateRule
+from model_health.config.gates import Condition, GateRule
 from model_health.gates.result import GateResult, GateVerdict
 
 EVERYTHING = "all"
@@ -19,36 +24,80 @@ Pair = tuple[str, str]
 """A model and a canary suite."""
 
 
-def judge_reports(
+EXPECTED: Final[Mapping[Condition, str]] = {
+    "no_report": "valid report",
+    "no_comparison": "settled comparison with the baseline",
+    "no_self_test": "self-test of the monitor",
+}
+"""What each of these conditions waits for, by model and suite."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is waited for of one condition.
+
+    Args:
+        pairs: the models and suites that it is expected of.
+        last: when it last happened to each; left out where it never did.
+        unknown: why it cannot be told whether it is expected of a pair.
+    """
+
+    pairs: Sequence[Pair]
+    last: Mapping[Pair, datetime]
+    unknown: Mapping[Pair, str] = field(default_factory=dict)
+
+
+def judge_expected(
     rules: Iterable[GateRule],
-    pairs: Sequence[Pair],
-    last_valid: Mapping[Pair, datetime],
+    condition: Condition,
+    expected: Expected,
     first_looked: Mapping[tuple[str, str, str], datetime],
     now: datetime,
 ) -> tuple[GateResult, ...]:
-    """What the `no_report` rules say of every configured model and suite.
+    """What the rules of one of the conditions in `EXPECTED` say of every model and suite that it is expected of.
 
     Args:
         rules: all of them.
-        pairs: the models and suites that are scheduled.
-        last_valid: when the newest valid run of each ended; left out where there is none.
+        condition: the others are passed over.
+        expected: what is waited for.
         first_looked: when a gate was first judged, by (model, suite, gate).
         now: the present.
     """
+    what = EXPECTED[condition]
     results = []
     for rule in rules:
-        if rule.condition != "no_report":
+        if rule.condition != condition:
             continue
-        for model, suite in pairs:
+        for model, suite in expected.pairs:
             if not rule.covers(model, suite):
                 continue
-            ended = last_valid.get((model, suite))
-            since = ended or first_looked.get((model, suite, rule.name), now)
+            happened = expected.last.get((model, suite))
+            since = happened or first_looked.get((model, suite, rule.name), now)
             # A clock that was set back since makes no negative age.
             age = max(0.0, (now - since).total_seconds())
-            what = "the last valid report is" if ended else "there is no valid report yet; it was looked for"
-            results.append(_result(rule, model, suite, age, f"{what} {_long(age)} {'old' if ended else 'ago'}", now))
+            said = f"the last {what} is {_long(age)} old"
+            if happened is None:
+                said = f"there is no {what} yet; it was looked for {_long(age)} ago"
+            results.append(_result(rule, model, suite, age, said, now))
+        for (model, suite), why in expected.unknown.items():
+            if rule.covers(model, suite):
+                verdict = GateVerdict.INCONCLUSIVE
+                results.append(GateResult(rule.name, rule.tier, model, suite, verdict, now, None, None, why))
     return tuple(results)
+
+
+def judge_check(rules: Iterable[GateRule], last_look: datetime | None, now: datetime) -> tuple[GateResult, ...]:
+    """What the `no_check` rules say once somebody looks again: for how long nobody did.
+
+    While nobody looks, nobody can say so from within: the monitors elsewhere do. `last_look` is None the first time.
+    """
+    gap = 0.0 if last_look is None else max(0.0, (now - last_look).total_seconds())
+    said = "nobody looked at the clock before" if last_look is None else f"the look before was {_long(gap)} ago"
+    return tuple(
+        _result(rule, EVERYTHING, EVERYTHING, gap, said, now)
+        for rule in rules
+        if rule.condition == "no_check" and rule.covers(EVERYTHING, EVERYTHING)
+    )
 
 
 def judge_outbox(

@@ -7,8 +7,9 @@ rules `baseline.policy`. Settling a night twice changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 from model_health.baseline.answers import budget_of
@@ -20,7 +21,11 @@ from model_health.config.gates import load_gates
 from model_health.config.regression import Answer, RegressionConfig, Use
 from model_health.config.settings import Settings, load_settings
 from model_health.store.index.comparisons import ComparisonRecord, comparisons_of_night, settle_comparison
-from model_health.store.index.index import Index
+from model_health.store.index.index import Index, utc_now
+from model_health.store.index.outbox import OutboxItem, enqueue
+
+AnnounceNight = Callable[[Sequence[ComparisonRecord], datetime], Sequence[OutboxItem]]
+"""Makes the items that tell others that these comparisons are settled, in the transaction that writes it down."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,22 @@ class SettledNight:
         return {"night": self.night, "compared": len(self.outcomes), "counts": dict(Counter(self.outcomes.values()))}
 
 
-def settle_night(dag_id: str, run_id: str, *, settings: Settings | None = None) -> SettledNight:
+def settle_night(
+    dag_id: str,
+    run_id: str,
+    *,
+    settings: Settings | None = None,
+    announce: AnnounceNight | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> SettledNight:
     """Screen and judge every comparison of one Dag run.
+
+    Args:
+        dag_id: the scheduler's name of the Dag.
+        run_id: and of the night.
+        settings: read from the environment if None.
+        announce: tells sinks that the night is settled, in the same transaction.
+        clock: the present, in UTC.
 
     Raises:
         BadInput: gates.yaml is wrong.
@@ -51,6 +70,10 @@ def settle_night(dag_id: str, run_id: str, *, settings: Settings | None = None) 
         for record, outcome, reason in settled(records, policy):
             settle_comparison(connection, record, outcome, reason)
             outcomes[record.key] = outcome
+        # Settled anew (a task was cleared) the night happened no later: it is told once.
+        fresh = [record for record in records if not record.screened]
+        if announce is not None and fresh:
+            enqueue(connection, announce(fresh, clock()))
     return SettledNight(night, outcomes)
 
 

@@ -37,6 +37,7 @@ def rendered(target: Target, given: RenderInput) -> dict[str, str]:
         return {
             prometheus.RULES_FILE: prometheus.render_rules(given),
             promtests.TESTS_FILE: promtests.render_tests(given),
+            promtests.SLOW_TESTS_FILE: promtests.render_slow_tests(given),
             alertmanager.CONFIG_FILE: alertmanager.render_config(given),
             grafana.DASHBOARD_FILE: grafana.render_dashboard(given),
             scrape.EXAMPLE_FILE: scrape.render_example(given),

@@ -57,6 +57,8 @@ def rows() -> tuple[Row, ...]:
                 _run("run_healthy", "state", width=8),
                 _run("run_measured", "state", width=8),
                 _run(LAST_SUCCESS, "age", width=8),
+                _run("comparison_completed_timestamp_seconds", "age"),
+                _run("self_test_completed_timestamp_seconds", "age"),
                 _run("prompts_unhealthy", "bars"),
                 _run("gate_verdict", "lines", by=("gate", "model", "suite")),
             ),

@@ -16,7 +16,8 @@ from model_health.config.monitors import Severity
 from model_health.monitors import datadog_queries as queries
 from model_health.monitors.promql import counts_runs, number
 from model_health.monitors.target import RenderInput
-from model_health.monitors.watches import Age, Level, Operation, Verdict, Watch
+from model_health.monitors.text import human_duration
+from model_health.monitors.watches import Age, Heartbeat, Level, Operation, Overdue, Verdict, Watch
 from model_health.sinks.datadog_series import tags_of
 
 Json = dict[str, Any]
@@ -70,6 +71,14 @@ def _drafts(watch: Watch, given: RenderInput) -> list[_Draft]:
             for model, suite in given.pairs_of(watch)
             for level in watch.levels
         ]
+    if isinstance(watch.signal, Heartbeat):
+        return [_no_heartbeat(watch, level, given) for level in watch.levels]
+    if isinstance(watch.signal, Overdue):
+        names = ("critical", "warning")
+        found = {"critical": 1.0, "warning": 0.0}  # above which the gate says fail, and warn
+        limits = [found[level.severity] for level in watch.levels]
+        query = queries.overdue(watch, limits[0], given)
+        return [_Draft(watch.name, watch, watch.levels, query, dict(zip(names, limits, strict=False)))]
     if isinstance(watch.signal, Verdict):
         return [_Draft(watch.name, watch, watch.levels, queries.undecided(watch, given), {"critical": 0.0})]
     counted = [
@@ -100,6 +109,11 @@ def _silent(watch: Watch, level: Level, model: str, suite: str, given: RenderInp
     query, told = queries.silent(watch, level, model, suite, given)
     key = f"{watch.name}/{model}/{suite}/{level.severity}"
     return _Draft(key, watch, (level,), query, {"critical": 0.0}, told, f"{model} on {suite}")
+
+
+def _no_heartbeat(watch: Watch, level: Level, given: RenderInput) -> _Draft:
+    query, told = queries.no_heartbeat(watch, level, given)
+    return _Draft(f"{watch.name}/{level.severity}", watch, (level,), query, {"critical": 0.0}, told, "installation")
 
 
 def _monitor(draft: _Draft, given: RenderInput) -> Json:
@@ -154,6 +168,11 @@ def _told(draft: _Draft) -> list[str]:
     subject, relation, place = watch.subject, watch.relation, "{{model.name}} on {{suite.name}}"
     if isinstance(watch.signal, Age):
         return [f"No valid run of {draft.about} for {draft.no_data_minutes} minutes."]
+    if isinstance(watch.signal, Heartbeat):
+        return [f"Nobody has looked at the clock for {draft.no_data_minutes} minutes."]
+    if isinstance(watch.signal, Overdue):
+        worst = ", ".join(f"{level.severity} {relation} {human_duration(level.value)}" for level in draft.levels)
+        return [f"{place}: {subject} is too long ({worst})."]
     if isinstance(watch.signal, Verdict):
         return [f"{place}: gate {{{{gate.name}}}} could not tell for {watch.signal.runs} runs."]
     levels = ", ".join(f"{level.severity} {relation} {number(level.value)}" for level in draft.levels)

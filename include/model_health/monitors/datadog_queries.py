@@ -24,6 +24,7 @@ from model_health.monitors.watches import (
     BaselineVerdict,
     FlaggedPrompts,
     Level,
+    Overdue,
     OverPromptsValue,
     ReportInvalid,
     RunValue,
@@ -76,6 +77,20 @@ def silent(watch: Watch, level: Level, model: str, suite: str, given: RenderInpu
     window = max(min(minutes(given.monitors.schedule_seconds), told // 2), MIN_MINUTES)
     scope = _scope(watch.signal.metric, given, {"model": model, "suite": suite})
     return f"max(last_{window}m):max:{scope} < 0", told
+
+
+def no_heartbeat(watch: Watch, level: Level, given: RenderInput) -> tuple[str, int]:
+    """A query that is never true, about the installation's moment, and after how many minutes no data is told."""
+    told = max(minutes(level.value), 2 * MIN_MINUTES)
+    return f"max(last_{MIN_MINUTES}m):max:{_scope(watch.signal.metric, given, {})} < 0", told
+
+
+def overdue(watch: Watch, limit: float, given: RenderInput) -> str:
+    """The gate's own answer beyond `limit`: Datadog cannot tell how old a moment is."""
+    if not isinstance(watch.signal, Overdue):
+        raise TypeError(f"{watch.name} is not overdue")
+    scope = _scope(watch.signal.verdict, given, {**by_run_scope(watch, given), "gate": watch.signal.gate})
+    return f"max(last_{newest_minutes(given)}m):max:{scope} by {{{','.join(BY_RUN)}}} > {number(limit)}"
 
 
 def undecided(watch: Watch, given: RenderInput) -> str:

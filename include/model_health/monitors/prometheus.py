@@ -13,7 +13,16 @@ from typing import Any
 from model_health.monitors import promql
 from model_health.monitors.target import RenderInput
 from model_health.monitors.text import Text, escaped, human_duration
-from model_health.monitors.watches import Age, Level, Operation, OverPromptsValue, Verdict, Watch
+from model_health.monitors.watches import (
+    Age,
+    Heartbeat,
+    Level,
+    Operation,
+    Overdue,
+    OverPromptsValue,
+    Verdict,
+    Watch,
+)
 from model_health.monitors.yaml_text import to_yaml
 
 RULES_FILE = "model-health.rules.yml"
@@ -103,6 +112,8 @@ def _group(watch: Watch, given: RenderInput) -> Group:
     alerts = [alert for level in watch.levels if (alert := _alert(watch, level, given)) is not None]
     if isinstance(watch.signal, Age):
         alerts += [_never(watch, model, suite, given) for model, suite in given.pairs_of(watch)]
+    if isinstance(watch.signal, Heartbeat):
+        alerts.append(_no_heartbeat(watch, given))
     return Group(watch, records, tuple(alerts))
 
 
@@ -127,6 +138,15 @@ def _alert(watch: Watch, level: Level, given: RenderInput) -> Alert | None:
         words = "{model} on {suite}: no valid run for {value}"
         summary = Text(f"{words} (level: {human_duration(level.value)})", "duration")
         return Alert(watch, level, promql.age(watch, level, given), 0, labels, {"summary": summary}, notes)
+    if isinstance(watch.signal, Overdue):
+        if not given.pairs_of(watch):
+            return None
+        words = f"{{model}} on {{suite}}: {watch.subject} is {{value}}"
+        summary = Text(f"{words} (level: {human_duration(level.value)})", "duration")
+        return Alert(watch, level, promql.age(watch, level, given), 0, labels, {"summary": summary}, notes)
+    if isinstance(watch.signal, Heartbeat):
+        summary = Text(f"{watch.subject} is {{value}} (level: {human_duration(level.value)})", "duration")
+        return Alert(watch, level, promql.heartbeat(watch, level, given), 0, labels, {"summary": summary}, notes)
     if isinstance(watch.signal, Operation):
         seconds = watch.signal.metric.unit == "seconds"
         summary = Text(f"{{target}}: {watch.subject}: {{value}} (level: {limit})", "duration" if seconds else "number")
@@ -156,6 +176,16 @@ def _never(watch: Watch, model: str, suite: str, given: RenderInput) -> Alert:
     summary = Text(f"{model} on {suite}: no valid run is known at all, for {promql.duration(held)}")
     expr = promql.missing(watch, model, suite, given)
     return Alert(watch, level, expr, held, labels, {"summary": summary}, _notes(watch, level, given))
+
+
+def _no_heartbeat(watch: Watch, given: RenderInput) -> Alert:
+    """Nobody ever looked, or the series is gone: then nothing that is overdue would be told either."""
+    level = watch.levels[0]
+    held = int(level.value)
+    summary = Text(f"{watch.subject} is not known at all, for {promql.duration(held)}")
+    expr = promql.no_heartbeat(watch, given)
+    labels, notes = _labels(watch, level, given), _notes(watch, level, given)
+    return Alert(watch, level, expr, held, labels, {"summary": summary}, notes)
 
 
 def _labels(watch: Watch, level: Level, given: RenderInput) -> dict[str, str]:

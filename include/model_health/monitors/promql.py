@@ -24,8 +24,10 @@ from model_health.monitors.watches import (
     Age,
     BaselineVerdict,
     FlaggedPrompts,
+    Heartbeat,
     Level,
     Operation,
+    Overdue,
     OverPromptsValue,
     ReportInvalid,
     RunValue,
@@ -199,6 +201,17 @@ def age(watch: Watch, level: Level, given: RenderInput) -> str:
     return f"time() - max {BY_RUN} (\n  {inner}\n) {'<' if watch.below else '>'} {number(level.value)}"
 
 
+def heartbeat(watch: Watch, level: Level, given: RenderInput) -> str:
+    """Seconds since the installation's moment, where they are beyond the level."""
+    series = selector(_signal_name(watch), *own(given.prometheus_labels))
+    return f"time() - max ({series}) > {number(level.value)}"
+
+
+def no_heartbeat(watch: Watch, given: RenderInput) -> str:
+    """1 where the installation has no such moment at all."""
+    return f"absent({selector(_signal_name(watch), *own(given.prometheus_labels))})"
+
+
 def missing(watch: Watch, model: str, suite: str, given: RenderInput) -> str:
     """1 where a scheduled model has no moment at all: it never ran, or its series is gone."""
     matchers = (*own(given.prometheus_labels), equal("model", model), equal("suite", suite))
@@ -221,7 +234,7 @@ def verdict(watch: Watch, given: RenderInput) -> str:
 
 def _signal_name(watch: Watch) -> str:
     metric: Metric = watch.signal.metric
-    if not isinstance(watch.signal, Age | Operation | Verdict):
+    if not isinstance(watch.signal, Age | Overdue | Heartbeat | Operation | Verdict):
         raise TypeError(f"{watch.name} is judged by runs")
     return metric.prometheus_name
 

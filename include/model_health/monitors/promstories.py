@@ -55,6 +55,7 @@ class Story:
     """What is pushed, and which alerts of one name fire at which second.
 
     `reads` names the series that the rules of the watch read: two stories that share one cannot be told together.
+    `turn` is the seconds between two values, where that is not the schedule's: a story of days.
     """
 
     alert_name: str
@@ -62,6 +63,7 @@ class Story:
     series: Values
     looks: dict[int, list[Firing]]
     reads: frozenset[str]
+    turn: int | None = None
 
 
 @dataclass(frozen=True)

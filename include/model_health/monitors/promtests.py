@@ -1,6 +1,8 @@
 """Unit tests of the rule file, for `promtool test rules`: every alert fires when it should, not before, and resolves.
 
-Owns the form of the test file, and the stories of what the clock judges; `promstories` has those of runs.
+Owns the form of the test files, and the stories of what the clock judges; `promstories` has those of runs. Stories that
+take days are in a file of their own, which is evaluated once per turn of the schedule: promtool evaluates every rule at
+every step.
 """
 
 from __future__ import annotations
@@ -13,22 +15,34 @@ from model_health.monitors import promql
 from model_health.monitors.prometheus import RULES_FILE, Alert, Group, groups
 from model_health.monitors.promstories import Firing, Story, Values, beside, run_stories, series_name
 from model_health.monitors.target import RenderInput
-from model_health.monitors.watches import Age, Operation, Verdict
+from model_health.monitors.watches import Age, Heartbeat, Operation, Overdue, Verdict
 from model_health.monitors.yaml_text import to_yaml
 
 TESTS_FILE = "model-health.rules.test.yml"
+SLOW_TESTS_FILE = "model-health.rules.days.test.yml"
 
 Labels = dict[str, str]
 
 
 def render_tests(given: RenderInput) -> str:
     """The test file. It lies beside the rule file, and outside of the folder that Prometheus reads."""
+    step = given.monitors.prometheus.evaluation_seconds
+    return _rendered(given, TESTS_FILE, step, [packed for packed in _packed(given) if packed[0].turn is None])
+
+
+def render_slow_tests(given: RenderInput) -> str:
+    """The test file of stories that take days."""
+    slow = [packed for packed in _packed(given) if packed[0].turn is not None]
+    return _rendered(given, SLOW_TESTS_FILE, given.monitors.schedule_seconds, slow)
+
+
+def _rendered(given: RenderInput, name: str, step: int, packed: Sequence[Sequence[Story]]) -> str:
     content = {
         "rule_files": [RULES_FILE],
-        "evaluation_interval": promql.duration(given.monitors.prometheus.evaluation_seconds),
-        "tests": [_test(together, given) for together in _packed(given)],
+        "evaluation_interval": promql.duration(step),
+        "tests": [_test(together, given, step) for together in packed],
     }
-    return f"# {given.marker}\n# promtool test rules {TESTS_FILE}\n{to_yaml(content)}"
+    return f"# {given.marker}\n# promtool test rules {name}\n{to_yaml(content)}"
 
 
 def stories(group: Group, given: RenderInput) -> Iterator[Story]:
@@ -36,6 +50,10 @@ def stories(group: Group, given: RenderInput) -> Iterator[Story]:
     signal = group.watch.signal
     if isinstance(signal, Age):
         yield from _age_stories(group, given)
+    elif isinstance(signal, Overdue):
+        yield from _overdue_stories(group, given)
+    elif isinstance(signal, Heartbeat):
+        yield from _heartbeat_stories(group, given)
     elif isinstance(signal, Operation):
         yield _rising(group, given)
     elif isinstance(signal, Verdict):
@@ -50,7 +68,9 @@ def _packed(given: RenderInput) -> list[list[Story]]:
     for group in groups(given):
         for story in stories(group, given):
             for together in tests:
-                if not any(story.reads & other.reads or story.series.keys() & other.series for other in together):
+                if story.turn == together[0].turn and not any(
+                    story.reads & other.reads or story.series.keys() & other.series for other in together
+                ):
                     together.append(story)
                     break
             else:
@@ -58,9 +78,9 @@ def _packed(given: RenderInput) -> list[list[Story]]:
     return tests
 
 
-def _test(together: Sequence[Story], given: RenderInput) -> dict[str, Any]:
-    turn = given.monitors.schedule_seconds
-    step = math.gcd(turn, given.monitors.prometheus.evaluation_seconds)
+def _test(together: Sequence[Story], given: RenderInput, evaluated: int) -> dict[str, Any]:
+    turn = together[0].turn or given.monitors.schedule_seconds
+    step = math.gcd(turn, evaluated)
     return {
         "name": "; ".join(f"{story.alert_name}: {story.what}" for story in together),
         "interval": promql.duration(step),
@@ -114,6 +134,47 @@ def _age_stories(group: Group, given: RenderInput) -> Iterator[Story]:
         absent: list[float | None] = [None] * turns + [float(turns * turn)]
         series = _beside_others(watch, labels, absent, given)
         yield Story(name, f"{labels['model']} never ran", series, {**waits, turns * turn + turn // 2: []}, reads)
+
+
+def _overdue_stories(group: Group, given: RenderInput) -> Iterator[Story]:
+    """For each scheduled model: what is expected of it happens, stops for days, and happens again."""
+    watch, schedule = group.watch, given.monitors.schedule_seconds
+    # Looked at in the middle of each turn, when the rules are evaluated.
+    turn = max(min(level.value for level in watch.levels) // 2 // (2 * schedule), 1) * 2 * schedule
+    turn, name = int(turn), watch.signal.metric.name
+    for model, suite in given.pairs_of(watch):
+        labels = {"model": model, "suite": suite}
+        stopped = math.ceil(max(level.value for level in watch.levels) / turn) + 2
+        moments: list[float | None] = [0.0, *[float(turn)] * stopped, float((stopped + 1) * turn)]
+        looks = _ages(group.alerts, moments, turn, labels)
+        series: Values = {series_name(name, given, labels): moments}
+        yield Story(group.alerts[0].name, f"{model} stopped", series, looks, frozenset({name}), turn)
+
+
+def _heartbeat_stories(group: Group, given: RenderInput) -> Iterator[Story]:
+    """Somebody looks, stops, and looks again; and nobody ever looked, until somebody does."""
+    watch, turn, name = group.watch, given.monitors.schedule_seconds, group.watch.signal.metric.name
+    never = group.alerts[-1]
+    key, alert, reads = series_name(name, given, {}), group.alerts[0].name, frozenset({name})
+    stopped = math.ceil(max(level.value for level in watch.levels) / turn) + 2
+    moments: list[float | None] = [0.0, *[float(turn)] * stopped, float((stopped + 1) * turn)]
+    yield Story(alert, "stopped", {key: moments}, _ages(group.alerts[:-1], moments, turn, {}), reads)
+    turns = math.ceil(never.held_seconds / turn) + 2
+    absent: list[float | None] = [None] * turns + [float(turns * turn)]
+    waits = {never.held_seconds - turn // 2: [], never.held_seconds + turn: [Firing(never, 1.0)]}
+    yield Story(alert, "never", {key: absent}, {**waits, turns * turn + 60: []}, reads)
+
+
+def _ages(
+    alerts: Sequence[Alert], moments: Sequence[float | None], turn: int, labels: Labels
+) -> dict[int, list[Firing]]:
+    """Which alerts fire in the middle of each turn, by the age of the moment that is seen then."""
+    looks = {}
+    for place, moment in enumerate(moments):
+        at = place * turn + turn // 2
+        age = at - (moment or 0.0)
+        looks[at] = [Firing(alert, age, labels) for alert in alerts if age > alert.level.value]
+    return looks
 
 
 def _beside_others(watch: Any, labels: Labels, values: Sequence[float | None], given: RenderInput) -> Values:

@@ -60,7 +60,10 @@ class ReportInvalid:
 
 @dataclass(frozen=True)
 class BaselineVerdict:
-    """A gate's own answer about the newest comparison with a baseline, by model and suite; -1 where it cannot tell."""
+    """A gate's own answer about the newest comparison with a baseline, by model and suite; -1 where it cannot tell.
+
+    1 and 2 lie beyond every level that such a gate may have for warn and fail, and only there.
+    """
 
     metric: Metric
     gate: str
@@ -69,6 +72,25 @@ class BaselineVerdict:
 @dataclass(frozen=True)
 class Age:
     """Seconds since a moment that a metric holds."""
+
+    metric: Metric
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """Seconds since a moment that only some models have, such as those that were compared.
+
+    Whoever cannot tell an age, or knows only what is there, takes the gate's own answer from `verdict`.
+    """
+
+    metric: Metric
+    verdict: Metric
+    gate: str
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """Seconds since a moment of the installation as a whole; its absence says that nobody watches."""
 
     metric: Metric
 
@@ -89,7 +111,18 @@ class Verdict:
     runs: int
 
 
-Signal = OverPromptsValue | FlaggedPrompts | RunValue | ReportInvalid | BaselineVerdict | Age | Operation | Verdict
+Signal = (
+    OverPromptsValue
+    | FlaggedPrompts
+    | RunValue
+    | ReportInvalid
+    | BaselineVerdict
+    | Age
+    | Overdue
+    | Heartbeat
+    | Operation
+    | Verdict
+)
 
 
 @dataclass(frozen=True)
@@ -186,11 +219,17 @@ def _signal(rule: GateRule) -> Signal:
         return RunValue(metrics["run_measured"], inverted=True)
     if rule.condition == "report_invalid":
         return ReportInvalid(metrics["report_invalid"])
-    if rule.condition == "baseline_verdict":
+    if rule.by_comparison:
         return BaselineVerdict(metrics["gate_verdict"], rule.name)
     if rule.condition == "no_report":
         # Only a run that measured, and whose reports are valid, moves this: it is the last success.
         return Age(metrics[LAST_SUCCESS])
+    if rule.condition == "no_comparison":
+        return Overdue(metrics["comparison_completed_timestamp_seconds"], metrics["gate_verdict"], rule.name)
+    if rule.condition == "no_self_test":
+        return Overdue(metrics["self_test_completed_timestamp_seconds"], metrics["gate_verdict"], rule.name)
+    if rule.condition == "no_check":
+        return Heartbeat(metrics["freshness_checked_timestamp_seconds"])
     if rule.condition == "outbox_stuck":
         return Operation(metrics["outbox_oldest_pending_seconds"])
     if rule.flags:
@@ -204,7 +243,13 @@ def _signal(rule: GateRule) -> Signal:
 
 
 def _subject(rule: GateRule) -> str:
-    words = {"no_report": "the time since the last valid run", "outbox_stuck": "the oldest undelivered item's wait"}
+    words = {
+        "no_report": "the time since the last valid run",
+        "no_comparison": "the time since the last settled comparison",
+        "no_self_test": "the time since the last self-test",
+        "no_check": "the time since the clock was looked at",
+        "outbox_stuck": "the oldest undelivered item's wait",
+    }
     return words.get(rule.condition or "", subject_of(rule))
 
 

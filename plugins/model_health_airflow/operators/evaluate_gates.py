@@ -59,7 +59,7 @@ class EvaluateGatesOperator(BaseOperator):
 
 
 class CheckFreshnessOperator(BaseOperator):
-    """Look at the clock: models without a valid report in their window, an outbox that does not drain, alerts due.
+    """Look at the clock: reports, comparisons and self-tests that are overdue, a stuck outbox, alerts that are due.
 
     Args:
         fail_on_fail: whether the verdict `fail` fails the task, so that it is seen even where no message arrives.
@@ -74,10 +74,10 @@ class CheckFreshnessOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Look."""
         from model_health.alerting.watch import look_at_the_clock
-        from model_health.delivery.verdicts import announce_verdicts
+        from model_health.delivery.verdicts import announce_look
 
         try:
-            judgement = look_at_the_clock(announce=announce_verdicts())
+            judgement = look_at_the_clock(announce=announce_look())
         except ModelHealthError as error:
             raise failed(error) from None
         return settle(judgement, context, self.fail_on_fail)

@@ -27,11 +27,12 @@ class SettleNightOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Settle."""
+        from model_health.delivery.verdicts import announce_night
         from model_health.gates.night import settle_night
 
         instance = context["ti"]
         try:
-            settled = settle_night(instance.dag_id, instance.run_id)
+            settled = settle_night(instance.dag_id, instance.run_id, announce=announce_night())
         except ModelHealthError as error:
             raise failed(error) from None
         summed = settled.summary()

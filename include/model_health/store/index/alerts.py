@@ -134,6 +134,12 @@ def states_of_gate(connection: Connection, gate: str) -> list[AlertState]:
     return [_state(row) for row in connection.execute(query.order_by(alert_states.c.model, alert_states.c.suite))]
 
 
+def last_answered(connection: Connection, gates: Sequence[str], *, model: str) -> datetime | None:
+    """When one of the gates last answered about a model; None if none ever did."""
+    query = select(gate_results.c.at).where(gate_results.c.gate.in_(gates), gate_results.c.model == model)
+    return connection.execute(query.order_by(gate_results.c.at.desc()).limit(1)).scalar_one_or_none()
+
+
 def history(connection: Connection, *, model: str | None = None, limit: int = 100) -> list[HistoryEntry]:
     """What was said, newest first."""
     query = select(alert_history).order_by(alert_history.c.at.desc(), alert_history.c.id.desc()).limit(limit)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from model_health.store.index.tables_comparisons import comparisons
 
@@ -77,6 +77,47 @@ def judged_comparison(connection: Connection, model: str, suite: str) -> Compari
     )
     row = connection.execute(query.order_by(comparisons.c.at.desc(), comparisons.c.id.desc()).limit(1)).one_or_none()
     return None if row is None else _record(row)
+
+
+@dataclass(frozen=True)
+class GoldenNight:
+    """What golden text cost in one settled night, in bits per token more than when the baseline was made."""
+
+    key: str
+    at: datetime
+    bits: float
+    axes: tuple[str, ...]
+    outcome: str
+
+
+def golden_nights(
+    connection: Connection, model: str, suite: str, baseline_id: str, *, until: datetime
+) -> list[GoldenNight]:
+    """Every settled night that was held against one baseline and has golden text, oldest first."""
+    columns = (comparisons.c[name] for name in ("key", "at", "golden_mean", "axes", "outcome"))
+    mine = (
+        comparisons.c.model == model,
+        comparisons.c.suite == suite,
+        comparisons.c.baseline_id == baseline_id,
+        comparisons.c.of_run.is_(True),
+        comparisons.c.screened.is_(True),
+        comparisons.c.golden_mean.is_not(None),
+        comparisons.c.at <= until,
+    )
+    query = select(*columns).where(*mine).order_by(comparisons.c.at, comparisons.c.id)
+    return [
+        GoldenNight(row.key, row.at, row.golden_mean, tuple(row.axes), row.outcome) for row in connection.execute(query)
+    ]
+
+
+def last_settled(connection: Connection, *, until: datetime) -> dict[tuple[str, str], datetime]:
+    """When the newest comparison of a settled night was made, by model and suite; none from after `until`."""
+    query = (
+        select(comparisons.c.model, comparisons.c.suite, func.max(comparisons.c.at).label("newest"))
+        .where(comparisons.c.of_run.is_(True), comparisons.c.screened.is_(True), comparisons.c.at <= until)
+        .group_by(comparisons.c.model, comparisons.c.suite)
+    )
+    return {(row.model, row.suite): row.newest for row in connection.execute(query)}
 
 
 def comparison_history(

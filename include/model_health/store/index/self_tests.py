@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, exists, func, insert, select
 
 from model_health.store.index.tables_self_tests import self_test_trials, self_tests
 from model_health.store.index.types import require_utc
@@ -71,6 +71,18 @@ def write_self_test(connection: Connection, record: SelfTestRecord) -> None:
     rows = [{"self_test_id": key[0], "position": at, **asdict(trial)} for at, trial in enumerate(record.trials)]
     if rows:
         connection.execute(insert(self_test_trials), rows)
+
+
+def last_self_tests(connection: Connection, *, until: datetime) -> dict[tuple[str, str], datetime]:
+    """When the newest whole self-test of each model and suite started; none from after `until`.
+
+    One of selected faults has no harmless changes, and does not count.
+    """
+    query = select(self_tests.c.model, self_tests.c.suite, func.max(self_tests.c.started_at).label("newest"))
+    of_it = (self_test_trials.c.self_test_id == self_tests.c.id, self_test_trials.c.role == "harmless")
+    whole = exists().where(*of_it)
+    found = query.where(self_tests.c.started_at <= until, whole).group_by(self_tests.c.model, self_tests.c.suite)
+    return {(row.model, row.suite): row.newest for row in connection.execute(found)}
 
 
 def latest_self_test(connection: Connection, model: str, suite: str) -> SelfTestRecord | None:
