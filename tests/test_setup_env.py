@@ -155,7 +155,7 @@ def test_a_second_setup_waits_for_the_first(script: ModuleType, clone: Path) -> 
         first = other.stdout.readline()
         assert "another setup is at work" in first
         assert other.poll() is None
-    rest, _ = other.communicate(timeout=60)
+    rest, _ = other.communicate(timeout=300)
     assert rest == "environment: up to date\n"
     assert other.returncode == 0
 

@@ -26,7 +26,7 @@ def make_project(tmp_path: Path, airflow_home: Path) -> Callable[..., Project]:
     def make(*models: str) -> Project:
         project = Project.make(tmp_path / "project")
         for model in models:
-            project.add_model(model, timeout_seconds=200)
+            project.add_model(model, timeout_seconds=600)
         shutil.copytree(airflow_home, project.home / ".airflow")
         return project
 

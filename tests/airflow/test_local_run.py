@@ -86,7 +86,7 @@ def test_the_database_of_the_users_shell_is_never_touched(make_project: Make, tm
     project = make_project("tiny")
     theirs = tmp_path / "theirs.db"
     environment = project.environment(fake_child={}) | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{theirs}"}
-    ended = subprocess.run([sys.executable, *RUN], env=environment, capture_output=True, timeout=120, check=False)
+    ended = subprocess.run([sys.executable, *RUN], env=environment, capture_output=True, timeout=600, check=False)
     assert ended.returncode == 3  # no reports: invalid
     assert not theirs.exists()
 
@@ -99,9 +99,9 @@ def test_ctrl_c_ends_the_child_is_recorded_and_starts_no_other_model(make_projec
         [sys.executable, *RUN], env=project.environment(fake_child=orders), stderr=subprocess.PIPE, text=True
     )
     try:
-        assert wait_until(lambda: marker.exists() and marker.read_text() != "", seconds=120)
+        assert wait_until(lambda: marker.exists() and marker.read_text() != "", seconds=600)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 130

@@ -17,7 +17,7 @@ from support.models import poison, save_tiny_model
 from support.projects import suite
 
 MEASURE = "canary_default.measure"
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 def test_a_scheduler_runs_the_dag_on_a_healthy_and_on_a_broken_model(make_project: Callable[..., Project]) -> None:

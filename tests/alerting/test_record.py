@@ -149,7 +149,7 @@ def evaluator(
 ) -> tuple[Said, ...]:
     """What one of several evaluators says, with a connection of its own."""
     with Index.open(index_url) as mine:
-        start.wait(30)
+        start.wait(120)
         return record(mine, results, world.config, LinkMaker(mine, world.settings, world.config), world.now)
 
 

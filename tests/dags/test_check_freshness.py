@@ -81,7 +81,7 @@ def test_parsing_it_loads_nothing_heavy(project: Project) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_a_model_whose_reports_stopped_reaches_the_webhook_through_a_real_run(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_model_whose_reports_stopped_reaches_the_webhook_through_a_real_run(
         measured(index, "r1", utc_now() - timedelta(hours=9), model="tiny", suite="smoke")
     with webhook_server() as webhook:
         monkeypatch.setenv("MODEL_HEALTH_SECRETS__TEAM_URL", webhook.url)
-        ended = project.python("-c", TEST, timeout=200)
+        ended = project.python("-c", TEST)
     assert "'look': 'failed'" in ended.stdout, ended.stdout + ended.stderr
     assert "'deliver': 'success'" in ended.stdout, ended.stdout + ended.stderr
     assert webhook.texts() == ["[FAIL] tiny / smoke: no-report raised"]

@@ -100,7 +100,7 @@ def test_a_heavy_import_below_an_operator_is_noticed(project: Project, tmp_path:
     environment = project.environment()
     ended = subprocess.run(
         [sys.executable, "-c", first + PARSE, str(project.home / "dags")],
-        env=environment, capture_output=True, text=True, timeout=120, check=True,
+        env=environment, capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     assert "transformers" in json.loads(ended.stdout.splitlines()[-1])["heavy"]
 

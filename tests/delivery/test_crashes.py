@@ -88,7 +88,7 @@ def test_deliverers_killed_anywhere_lose_nothing_and_repeat_one_item_each(index_
                     process.stdout.readline()
                 kill(process)  # wherever it is by now: claiming, sending, marking, or between
         with deliverer(index_url, path, ahead=kills * 2 * LEASE.total_seconds()) as process:
-            assert process.wait(120) == 0
+            assert process.wait(300) == 0
         assert set(states(index).values()) == {"delivered"}
     taken = path.read_text().split()
     assert sorted(set(taken)) == keys
@@ -101,7 +101,7 @@ def test_two_deliverers_at_once_send_each_item_once(index_url: str, tmp_path: Pa
     with Index.open(index_url) as index:
         put(index, *(item(key) for key in keys))
     with deliverer(index_url, path) as one, deliverer(index_url, path) as two:
-        assert (one.wait(120), two.wait(120)) == (0, 0)
+        assert (one.wait(300), two.wait(300)) == (0, 0)
     taken = path.read_text().split()
     assert taken == sorted(set(taken)), "in order, and nothing twice"
     with Index.open(index_url) as index:

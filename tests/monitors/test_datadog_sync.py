@@ -20,6 +20,7 @@ from model_health.monitors.plan import Journal, Outcome, Plan
 from model_health.monitors.target import RenderInput
 from support.datadog_faults import (
     HALF_CLOSED,
+    PATIENCE,
     RESET,
     TAKEN_THEN_HALF_CLOSED,
     TAKEN_THEN_RESET,
@@ -47,7 +48,7 @@ class Installation:
 
     def __init__(self, intake: Intake, given: RenderInput, *, app_key: str = APP_KEY) -> None:
         self.waits: list[float] = []
-        config = DatadogSinkConfig(url=intake.url, timeout_seconds=5.0)
+        config = DatadogSinkConfig(url=intake.url, timeout_seconds=PATIENCE, connect_timeout_seconds=PATIENCE)
         self.sync = DatadogSync(
             DatadogApi(config, API_KEY, app_key),
             render_monitors(given),

@@ -37,8 +37,8 @@ PACE = {
     "MONITORS__PROMETHEUS__EVALUATION_SECONDS": "1",
     "MONITORS__ALERTMANAGER__GROUP_WAIT_SECONDS": "1",
     "MONITORS__ALERTMANAGER__GROUP_INTERVAL_SECONDS": "1",
-    "GATES__RULES__NO_REPORT__WARN": "15",
-    "GATES__RULES__NO_REPORT__FAIL": "20",
+    "GATES__RULES__NO_REPORT__WARN": "22",
+    "GATES__RULES__NO_REPORT__FAIL": "30",
 }
 MODEL, SUITE = shipped().pairs[0]
 LOOPS = tuple(make_prompt_entry(prompt_id=f"facts-0{n}", flags=("loop_detected",)) for n in (1, 2))
@@ -121,7 +121,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
             MONITORS__PROMETHEUS__URL=server.url,
             MONITORS__ALERTMANAGER__URL=manager.url,
         )
-        sink = PrometheusSink(PrometheusSinkConfig(enabled=True, url=gateway.url))
+        sink = PrometheusSink(PrometheusSinkConfig(enabled=True, url=gateway.url, timeout_seconds=60.0))
         yield Chain(ready, server, manager, hook, sink)
 
 
@@ -132,13 +132,13 @@ def test_a_fault_reaches_the_webhook_is_taken_back_when_healed_and_a_dead_job_is
     assert chain.prometheus.query("count(ALERTS)") == []
 
     # One sick run is seen, and is not yet two.
-    chain.turns(chain.push, lambda: chain.prometheus.query("model_health:gate_value"), limit=5)
+    chain.turns(chain.push, lambda: chain.prometheus.query("model_health:gate_value"), limit=60)
     chain.push(*LOOPS)
     chain.prometheus.wait_for('model_health:gate_value{gate="repetition-loop"} == 2')
     assert chain.heard("ModelHealthRepetitionLoop", "firing", "critical") is None
 
     firing = ("ModelHealthRepetitionLoop", "firing", "critical")
-    chain.turns(lambda: chain.push(*LOOPS), lambda: chain.heard(*firing), limit=12)
+    chain.turns(lambda: chain.push(*LOOPS), lambda: chain.heard(*firing), limit=60)
     alert = chain.heard(*firing)
     assert alert is not None
     assert alert["labels"] == {
@@ -159,13 +159,13 @@ def test_a_fault_reaches_the_webhook_is_taken_back_when_healed_and_a_dead_job_is
     assert chain.heard("ModelHealthRepetitionLoop", "firing", "warning") is None
 
     resolved = ("ModelHealthRepetitionLoop", "resolved", "critical")
-    chain.turns(chain.push, lambda: chain.heard(*resolved), limit=15)
+    chain.turns(chain.push, lambda: chain.heard(*resolved), limit=60)
 
     dead = ("ModelHealthNoReport", "firing", "critical")
     assert chain.heard(*dead) is None
-    chain.turns(lambda: None, lambda: chain.heard(*dead), limit=15)
+    chain.turns(lambda: None, lambda: chain.heard(*dead), limit=60)
     assert f"{MODEL} on {SUITE}: no valid run for" in chain.heard(*dead)["annotations"]["summary"]  # type: ignore[index]
-    chain.turns(chain.push, lambda: chain.heard("ModelHealthNoReport", "resolved", "critical"), limit=15)
+    chain.turns(chain.push, lambda: chain.heard("ModelHealthNoReport", "resolved", "critical"), limit=60)
 
 
 def test_rules_that_prometheus_refuses_are_taken_back(chain: Chain, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_gguf_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_real_model_converts_once_and_then_writes_english(tmp_path: Path) -> None:
     said: list[str] = []
     config = model_config({"gguf": SMOLLM2})

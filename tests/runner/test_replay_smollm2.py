@@ -21,7 +21,7 @@ from model_health.runner.replay_plan import plan_again
 from model_health.runner.request import RunRequest
 from support.replays import flipped_bit, largest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

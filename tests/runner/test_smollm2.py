@@ -18,7 +18,7 @@ from model_health.runner.prompts import tokenize
 from model_health.runner.request import RunRequest
 from model_health.store.reports import ReportStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BAIT = "repetition_bait"

@@ -22,7 +22,7 @@ from model_health.runner.supervise import ChildRequest, StopSignal, run_child
 from model_health.runner.supervise_log import TAIL_BYTES, LogTail
 from support.children import FAKE, fake_request, is_running, wait_until
 
-LIMIT = 60.0
+LIMIT = 300.0
 
 
 def collected(request: ChildRequest, **options: object) -> tuple[list[str], object]:
@@ -258,7 +258,7 @@ HOST = """
     from model_health.runner.supervise import ChildRequest, run_child
     request = ChildRequest("tiny", "core", "r", entry=("-S", {fake!r}))
     try:
-        run_child(request, timeout_seconds=60, on_line=lambda line: print(line, flush=True))
+        run_child(request, timeout_seconds=300, on_line=lambda line: print(line, flush=True))
     except ModelHealthError as error:
         print(error, flush=True)
         sys.exit(error.exit_code)

@@ -40,7 +40,7 @@ class FakeChild:
 
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.project = Project.make(home)
-        self.project.add_model("tiny", timeout_seconds=60)
+        self.project.add_model("tiny", timeout_seconds=300)
         self._monkeypatch = monkeypatch
         self.says(do="finish")
 

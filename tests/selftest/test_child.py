@@ -14,7 +14,7 @@ from model_health.store.index.index import Index
 from model_health.store.index.self_tests import latest_self_test
 from support.self_tests import self_test_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_the_whole_catalogue_a_new_process_included_keeps_its_promises_and_is_on_record(tmp_path: Path) -> None:

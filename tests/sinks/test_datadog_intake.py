@@ -37,14 +37,14 @@ def intake() -> Iterator[Intake]:
 @pytest.fixture
 def client(intake: Intake) -> Iterator[ApiClient]:
     keys = {"apiKeyAuth": API_KEY, "appKeyAuth": APP_KEY}
-    with ApiClient(Configuration(host=intake.url, api_key=keys, request_timeout=(2, 5))) as opened:
+    with ApiClient(Configuration(host=intake.url, api_key=keys, request_timeout=(60, 60))) as opened:
         yield opened
 
 
 def post(intake: Intake, path: str, body: bytes, key: str = API_KEY, **headers: str) -> int:
     named = {"DD-API-KEY": key, **{name.replace("_", "-"): value for name, value in headers.items()}}
     try:
-        with urlopen(Request(intake.url + path, data=body, headers=named, method="POST"), timeout=10) as answer:
+        with urlopen(Request(intake.url + path, data=body, headers=named, method="POST"), timeout=60) as answer:
             return int(answer.status)
     except HTTPError as error:
         with error:

@@ -220,7 +220,7 @@ for number in range(40):
 
 def test_several_processes_lose_no_line_and_mix_none_while_files_rotate(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(n)]) for n in range(3)]
-    assert [writer.wait(120) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(300) for writer in writers] == [0, 0, 0]
     files = sorted(tmp_path.glob("metrics*.jsonl"))
     assert len(files) > 1
     found = [(line["run_id"], line["value"]) for path in files for line in lines(path)]

@@ -69,7 +69,7 @@ class Project:
             variables |= {"MODEL_HEALTH_PYTHON": str(self.home / "python"), "FAKE_CHILD": json.dumps(fake_child)}
         return variables
 
-    def python(self, *arguments: str, timeout: float = 120, **options: object) -> subprocess.CompletedProcess[str]:
+    def python(self, *arguments: str, timeout: float = 600, **options: object) -> subprocess.CompletedProcess[str]:
         """Run this interpreter in the project to its end."""
         return subprocess.run(
             [sys.executable, *arguments],

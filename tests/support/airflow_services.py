@@ -18,7 +18,7 @@ from typing import Any, Self
 from support.airflow import Project
 
 USER, PASSWORD = "admin", "only-for-this-test"
-_STARTUP_SECONDS = 150
+_STARTUP_SECONDS = 400
 
 
 def free_port() -> int:
@@ -92,7 +92,7 @@ class AirflowServices:
             time.sleep(0.5)
         return got
 
-    def run_dag(self, dag_id: str, conf: dict[str, Any], *, seconds: float = 240) -> dict[str, Any]:
+    def run_dag(self, dag_id: str, conf: dict[str, Any], *, seconds: float = 600) -> dict[str, Any]:
         """Trigger a run, wait for its end, and return it."""
         self.wait(lambda: self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False}), f"Dag {dag_id}")
         started = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})

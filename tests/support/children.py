@@ -36,7 +36,7 @@ def is_running(pid: int) -> bool:
     return state not in "ZX"
 
 
-def wait_until(true: Callable[[], bool], *, seconds: float = 30.0) -> bool:
+def wait_until(true: Callable[[], bool], *, seconds: float = 120.0) -> bool:
     """Poll `true` until it holds; False if it never did. The limit only keeps a broken test from hanging."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 MISSING = "PostgreSQL is not installed: run 'apt-get install postgresql', or deselect with -m 'not services'"
-START_SECONDS = 60
+START_SECONDS = 180
 _numbers = count(1)
 
 
@@ -54,7 +54,7 @@ class Postgres:
         """A plain psycopg2 connection, to look past the code under test."""
         import psycopg2
 
-        return psycopg2.connect(self.url(database), connect_timeout=5)
+        return psycopg2.connect(self.url(database), connect_timeout=60)
 
     def _administer(self, statement: str) -> None:
         with contextlib.closing(self.connect("postgres")) as connection:

@@ -24,8 +24,8 @@ from urllib.request import Request, urlopen
 
 import yaml
 
-START_SECONDS = 60
-WAIT_SECONDS = 60
+START_SECONDS = 180
+WAIT_SECONDS = 180
 PASSWORD = "gateway-password"
 # bcrypt of PASSWORD with the smallest cost.
 PASSWORD_HASH = "$2b$04$Uym7pl1e9nnGCmsW9oyiTeAssukcHEVPpCa0MlvbsZXr3ZoqTrsEe"
@@ -50,7 +50,7 @@ def program(name: str) -> str:
 
 def get_json(url: str) -> Any:
     """What a server answers to GET, as JSON."""
-    with urlopen(url, timeout=10) as answer:
+    with urlopen(url, timeout=60) as answer:
         return json.load(answer)
 
 
@@ -78,7 +78,7 @@ class Gateway(Server):
 
     def text(self) -> str:
         """What it shows to a scrape, without what it tells of itself."""
-        with urlopen(f"{self.url}/metrics", timeout=10) as answer:
+        with urlopen(f"{self.url}/metrics", timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         return "".join(f"{line}\n" for line in lines if "model_health_" in line)
 
@@ -110,7 +110,7 @@ class Prometheus(Server):
 
     def reload(self) -> None:
         """Read configuration and rules again."""
-        with urlopen(Request(f"{self.url}/-/reload", method="POST"), timeout=10):
+        with urlopen(Request(f"{self.url}/-/reload", method="POST"), timeout=60):
             pass
 
 
@@ -218,7 +218,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            with urlopen(url, timeout=5):
+            with urlopen(url, timeout=60):
                 return True
         except HTTPError as error:
             if error.code == 401:

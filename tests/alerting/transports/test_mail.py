@@ -33,7 +33,7 @@ def transport(box: Mailbox, **fields: Any) -> EmailTransport:
         **fields,
     }
     config = EmailConfig.model_validate(values)
-    return EmailTransport("email:owners", config, PASSWORD.__getitem__, timeout_seconds=5, tls=box.trust)
+    return EmailTransport("email:owners", config, PASSWORD.__getitem__, timeout_seconds=60, tls=box.trust)
 
 
 def refused(box: Mailbox, **fields: Any) -> DeliveryFailed:

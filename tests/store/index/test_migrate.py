@@ -84,7 +84,7 @@ def test_two_processes_may_migrate_at_once(index_url: str) -> None:
         starter.stdin.write("g")
         starter.stdin.flush()
     for starter in starters:
-        _, problems = starter.communicate(timeout=120)
+        _, problems = starter.communicate(timeout=600)
         assert starter.returncode == 0, problems
     assert tables_at(index_url) == TABLES
 

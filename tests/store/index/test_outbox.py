@@ -361,7 +361,7 @@ def test_many_claimers_never_get_one_item_twice_and_never_out_of_order(index: In
 
     def work(target: str) -> None:
         try:
-            together.wait(30)
+            together.wait(120)
             for _ in range(2000):
                 claim = take(index, target)
                 if claim is not None:

@@ -10,7 +10,7 @@ from model_health.alerting.alert import Alert
 from model_health.errors import DeliveryFailed
 from model_health.store.index.outbox import OutboxItem
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 
 
 class Transport(Protocol):
