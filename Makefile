@@ -29,7 +29,12 @@ help: ## list the targets
 run: setup ## set up, then run the Airflow Dag run_canaries on a real model (SQLite, no service, no account)
 	@$(BIN)/python -m model_health_airflow.local_run $(RUN_ARGS)
 
-test: setup check pytest ## set up, then every check and every test that needs no GPU (what CI runs)
+# mypy computes for a minute on one core, while tests begin: it has a log of its own, which is shown at the end.
+test: setup lint layers docs-check ## set up, then every check and every test that needs no GPU (what CI runs)
+	@log=$$(mktemp); failed=0; \
+	$(MAKE) --no-print-directory types >"$$log" 2>&1 & types=$$!; \
+	$(MAKE) --no-print-directory pytest || failed=1; \
+	wait "$$types" || failed=1; cat "$$log"; rm -f "$$log"; exit "$$failed"
 
 setup: ## create or complete .venv from the hashed lock; reuses what is there
 	@command -v $(PYTHON) >/dev/null || { echo "setup: no '$(PYTHON)' on this machine (Python 3.11 or newer is needed)"; exit 2; }
@@ -64,7 +69,8 @@ SERVING := $(wildcard tests/delivery tests/sinks tests/monitors tests/alerting)
 COMPUTING := $(wildcard tests/capture tests/metrics tests/runner tests/replay tests/baseline tests/selftest tests/bench)
 REST := $(filter-out $(WAITING) $(SERVING) $(COMPUTING) tests/support tests/gpu tests/conftest.py tests/__pycache__,\
 	$(wildcard tests/*))
-PYTEST := $(BIN)/python -m pytest -m "not gpu" --durations=15
+# Where the environment forbids bytecode, each of the many children of the tests would compile our modules anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "not gpu" --durations=15
 
 pytest: ## every test that needs no GPU; with PYTEST_ARGS only what they name, in one process
 ifeq ($(strip $(PYTEST_ARGS)),)
