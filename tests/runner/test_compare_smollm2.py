@@ -1,28 +1,34 @@
-"""Real weights, SmolLM2-135M-Instruct on a small suite: what four bits do to it shows as harm, with an interval."""
+"""Real weights, SmolLM2-135M-Instruct on a small suite: four bits are harm, one training step is not."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from model_health.baseline.artefact import Baseline
 from model_health.baseline.registry import load
 from model_health.baseline.store import BaselineStore
 from model_health.config.gates import load_gates
 from model_health.config.load import load_project
-from model_health.config.settings import Settings, load_settings
+from model_health.config.regression import RegressionConfig
+from model_health.config.settings import load_settings
+from model_health.config.suites import CanarySuite
 from model_health.runner.canary import run_canaries, utc_now
-from model_health.runner.compare import compare_loaded
-from model_health.runner.loading import load_model
+from model_health.runner.compare import Compared, Purpose, compare_loaded
+from model_health.runner.loading import LoadedModel, load_model
 from model_health.runner.replay_baseline import BaselineRequest, create_baseline
 from model_health.runner.request import RunRequest
+from model_health.selftest.faults_model import TrainingStep
+from model_health.selftest.subject import Subject, borrowed
 from support.projects import suite
 from support.regressions import ME, round_trip
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "smollm2-135m"
@@ -42,41 +48,57 @@ GOLDEN = {
 }
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """The shipped model, with a suite of its own; converted weights come from the repository's cache."""
+@dataclass(frozen=True)
+class Accepted:
+    """The shipped model, loaded, with a promoted baseline on a suite of its own."""
+
+    loaded: LoadedModel
+    suite: CanarySuite
+    baseline: Baseline
+    policy: RegressionConfig
+
+    def compared(self, purpose: Purpose) -> Compared:
+        return compare_loaded(self.loaded, self.suite, self.baseline, self.policy, purpose=purpose)
+
+
+@pytest.fixture(scope="module")
+def accepted(tmp_path_factory: pytest.TempPathFactory) -> Accepted:
+    """Converted weights come from the repository's cache."""
+    home = tmp_path_factory.mktemp("smollm2")
     for folder in ("models", "canaries"):
-        (tmp_path / "configs" / folder).mkdir(parents=True)
-    shutil.copy(REPOSITORY / "configs/gates.yaml", tmp_path / "configs")
-    shutil.copy(REPOSITORY / "configs/sinks.yaml", tmp_path / "configs")
+        (home / "configs" / folder).mkdir(parents=True)
+    shutil.copy(REPOSITORY / "configs/gates.yaml", home / "configs")
+    shutil.copy(REPOSITORY / "configs/sinks.yaml", home / "configs")
     model = yaml.safe_load((REPOSITORY / f"configs/models/{MODEL}.yaml").read_text())
-    (tmp_path / f"configs/models/{MODEL}.yaml").write_text(json.dumps({**model, "suites": ["smoke"], "threads": 1}))
+    (home / f"configs/models/{MODEL}.yaml").write_text(json.dumps({**model, "suites": ["smoke"], "threads": 1}))
     prompts = [
         {"id": f"p{place}", "text": text, "golden": golden} for place, (text, golden) in enumerate(GOLDEN.items())
     ]
-    (tmp_path / "configs/canaries/smoke.yaml").write_text(json.dumps(suite(prompts=prompts)))
+    (home / "configs/canaries/smoke.yaml").write_text(json.dumps(suite(prompts=prompts)))
     cache = load_settings({"MODEL_HEALTH_HOME": str(REPOSITORY)}).cache_dir
-    return load_settings({"MODEL_HEALTH_HOME": str(tmp_path), "MODEL_HEALTH_CACHE_DIR": str(cache)})
-
-
-def test_a_round_trip_through_four_bits_is_degraded_with_effect_and_interval(settings: Settings) -> None:
+    settings = load_settings({"MODEL_HEALTH_HOME": str(home), "MODEL_HEALTH_CACHE_DIR": str(cache)})
     run_canaries(RunRequest(model=MODEL, run_id="night-0"), settings)
     request = BaselineRequest(MODEL, ME, replays=1, tolerances=False, promote=True)
     create_baseline(request, settings, say=lambda line: None, clock=utc_now)
-    baseline = load(BaselineStore.open(settings.store_uri), f"{MODEL}/smoke")
     project = load_project(settings)
-    loaded = load_model(project.get_model(MODEL), settings)
-    policy, asked = load_gates(settings).regression, project.get_suite("smoke")
+    return Accepted(
+        load_model(project.get_model(MODEL), settings),
+        project.get_suite("smoke"),
+        load(BaselineStore.open(settings.store_uri), f"{MODEL}/smoke"),
+        load_gates(settings).regression,
+    )
 
-    same = compare_loaded(loaded, asked, baseline, policy, purpose="nightly")
+
+def test_a_round_trip_through_four_bits_is_degraded_with_effect_and_interval(accepted: Accepted) -> None:
+    same = accepted.compared("nightly")
     assert (same.comparison.answer, same.verdict.effective) == ("identical", "pass")
-
-    weights = {name: value for name, value in loaded.model.state_dict().items() if "layers" in name}
+    weights = {name: value for name, value in accepted.loaded.model.state_dict().items() if "layers" in name}
     changed = dict(weights)
     round_trip(4)(changed)
-    for name, value in weights.items():
-        value.copy_(changed[name])
-    found = compare_loaded(loaded, asked, baseline, policy, purpose="quantization")
+    with borrowed(*weights.values()):
+        for name, value in weights.items():
+            value.copy_(changed[name])
+        found = accepted.compared("quantization")
     assert found.comparison.answer == "degraded"
     assert found.verdict.effective == "fail"
     harm = found.comparison.harm
@@ -87,3 +109,11 @@ def test_a_round_trip_through_four_bits_is_degraded_with_effect_and_interval(set
     assert found.comparison.place.state == "layer.0"
     assert found.flips is not None
     assert found.flips.flipped > 0
+
+
+def test_one_training_step_on_something_else_is_changed_and_no_worse(accepted: Accepted) -> None:
+    with TrainingStep().injected(Subject(accepted.loaded, accepted.suite)):
+        found = accepted.compared("revision")
+    assert (found.comparison.answer, found.verdict.effective) == ("changed", "warn")
+    assert found.comparison.weights_differ
+    assert accepted.compared("nightly").comparison.answer == "identical"

@@ -131,8 +131,15 @@ def test_the_command_prints_json_writes_a_page_and_leaves_rows(
     monkeypatch.setenv("MODEL_HEALTH_HOME", str(tmp_path))
     page = tmp_path / "SELF_TEST.md"
     argv = ["self-test", "--model", "tiny", "--reduced", "--healthy", "2", "--items", "5", "--fault", "head"]
-    assert main([*argv, "--json", "--markdown", str(page)]) == 0
+    earlier = tmp_path / "earlier.json"
+    assert main([*argv, "--dtype", "bfloat16:items=3:healthy=0", "--no-record", "--result-file", str(earlier)]) == 0
+    capsys.readouterr()
+    assert main([*argv, "--json", "--markdown", str(page), "--include", str(earlier)]) == 0
     [content] = json.loads(capsys.readouterr().out)
+    assert [line for line in page.read_text().splitlines() if line.startswith("## ")] == [
+        "## tiny, bfloat16, suite smoke 1.0.0",
+        "## tiny, float32, suite smoke 1.0.0",
+    ]
     assert content["figures"]["same"]["hits"] == content["figures"]["same"]["of"] > 0
     assert "one head zeroed" in page.read_text()
     with Index.open(load_settings().index_url) as index, index.reading("read") as connection:
@@ -151,6 +158,9 @@ def test_the_command_prints_json_writes_a_page_and_leaves_rows(
         (("--model", "tiny", "--items", "0"), "--items must be at least 1"),
         (("--model", "tiny", "--healthy", "-1"), "--healthy must be at least 0"),
         (("--model", "tiny", "--markdown", "nowhere/at/all.md"), "--markdown nowhere/at/all.md: is no place"),
+        (("--model", "tiny", "--include", "nowhere.json"), "--include nowhere.json: cannot be read"),
+        (("--model", "tiny", "--include", "configs/gates.yaml"), "is no result of a self-test"),
+        (("--model", "tiny", "--dtype", "int8"), "--dtype int8: is none of"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(
@@ -162,6 +172,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
 ) -> None:
     self_test_project(tmp_path)
     monkeypatch.setenv("MODEL_HEALTH_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     assert main(["self-test", *argv]) == 2
     error = capsys.readouterr().err

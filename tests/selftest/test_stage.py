@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from model_health.baseline.observations import Kind
 from model_health.replay.plan import ReplayItem
-from model_health.selftest.stage import LONGEST, choose, reordered
+from model_health.selftest.request import DEFAULT_LONGEST as LONGEST
+from model_health.selftest.stage import choose, reordered
 from support.replays import made_up, made_up_item
 
 
@@ -32,6 +33,11 @@ def test_a_long_text_is_left_out_while_there_are_enough_short_ones() -> None:
     plan = [item("long", "golden", length=LONGEST + 1), item("a", "golden"), item("b", "golden")]
     assert names(choose(plan, 2)) == ["a:golden", "b:golden"]
     assert names(choose(plan, 3)) == ["long:golden", "a:golden", "b:golden"]
+
+
+def test_texts_may_be_asked_to_be_shorter_still() -> None:
+    plan = [item("a", "golden", length=30), item("b", "golden", length=5), item("c", "golden", length=6)]
+    assert names(choose(plan, 2, 10)) == ["b:golden", "c:golden"]
 
 
 def test_where_all_texts_are_long_the_shortest_are_taken() -> None:

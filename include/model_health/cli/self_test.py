@@ -34,9 +34,10 @@ def add_parsers(sub: Any, epilog: str) -> None:
                         help=f"texts of the suite that are replayed; default {DEFAULT_ITEMS}")  # fmt: skip
     parser.add_argument("--healthy", type=int, default=DEFAULT_HEALTHY, metavar="N",
                         help=f"healthy replays in random ways to run; default {DEFAULT_HEALTHY}")  # fmt: skip
-    parser.add_argument("--dtype", action="append", default=[], metavar="DTYPE[:items=N][:healthy=N][:reduced]",
+    parser.add_argument("--dtype", action="append", default=[], metavar="DTYPE[:items=N][:longest=N]...",
                         help=f"{', '.join(DTYPES)}, instead of the model's own (repeatable); less may be asked of one"
-                             " that is slow, and the page says what was left out")  # fmt: skip
+                             " that is slow, by items=N, longest=N (tokens of a text), healthy=N and reduced; the page"
+                             " says what was left out")  # fmt: skip
     parser.add_argument("--fault", action="append", default=[], metavar="TEXT",
                         help="only faults whose name or kind holds this (repeatable); no harmless change")  # fmt: skip
     parser.add_argument("--reduced", action="store_true", help="each fault in as few layers as possible, no restart")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from model_health.selftest.figures import Figures, figures
-from model_health.selftest.request import DEFAULT_HEALTHY, DEFAULT_ITEMS
+from model_health.selftest.request import DEFAULT_HEALTHY, DEFAULT_ITEMS, DEFAULT_LONGEST
 from model_health.selftest.result import HarmlessTrial, SelfTest, Trial
 
 _HEAD = """# Self-test of the monitor
@@ -113,6 +113,7 @@ def _silent(test: SelfTest) -> str:
 def _left_out(test: SelfTest) -> str:
     usual = {"texts": (test.items, DEFAULT_ITEMS), "healthy replays": (len(test.healthy), DEFAULT_HEALTHY)}
     parts = [f"{most - had} of {most} {what}" for what, (had, most) in usual.items() if had < most]
+    parts += [f"texts of more than {test.longest} tokens"] if test.longest < DEFAULT_LONGEST else []
     parts += ["of each kind of fault all layers but one or two, new processes"] if test.reduced else []
     return "; ".join(parts) or "nothing"
 

@@ -6,8 +6,10 @@ Owns the records and their JSON; counts are in `figures`. Knows nothing of torch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
+
+from model_health.selftest.request import DEFAULT_LONGEST
 
 Configuration = Literal["same", "other", "generation"]
 """same: the baseline's own; other: batch, padding and attention backend differ; generation: a run of canaries."""
@@ -114,6 +116,7 @@ class SelfTest:
         trials, harmless, healthy: what was found; `healthy` are replays under random ways to run.
         cpu_seconds, wall_seconds: of everything after the model was loaded; replay_cpu_seconds: of one replay.
         year: None where there were too few healthy replays to draw nights from.
+        longest: tokens that a text for every fault may have.
         texts: of the suite, of which `items` are replayed for each fault.
         restored: the digest of all weights was the same at the end, and a last replay gave the same bits.
     """
@@ -142,7 +145,21 @@ class SelfTest:
     reduced: bool = field(default=False)
     year: YearFound | None = None
     texts: int = 0
+    longest: int = DEFAULT_LONGEST
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+
+def self_test_of(content: Mapping[str, Any]) -> SelfTest:
+    """The self-test that `to_json` wrote down; what is not of it (`figures`) is left aside.
+
+    Raises:
+        pydantic.ValidationError: it is none.
+    """
+    from pydantic import TypeAdapter
+
+    names = {one.name for one in fields(SelfTest)}
+    known = {name: value for name, value in content.items() if name in names}
+    return TypeAdapter(SelfTest).validate_python(known)

@@ -60,7 +60,7 @@ def self_test(request: SelfTestRequest, settings: Settings, *, say: Say, clock: 
     subject = Subject(loaded, suite, request.seed)
     family = config.family or str(loaded.model.config.model_type)
     thresholds = project.thresholds_for(config.name, family)
-    stage = Stage(subject, gates.regression.statistics, thresholds, items=request.items)
+    stage = Stage(subject, gates.regression.statistics, thresholds, items=request.items, longest=request.longest)
     if not stage.reference.is_finite:
         raise CouldNotMeasure("the healthy model is not finite under replay", subject=config.name)
     trials: list[Trial] = []
@@ -100,6 +100,7 @@ def self_test(request: SelfTestRequest, settings: Settings, *, say: Say, clock: 
         healthy=tuple(healthy),
         year=year_of(recorded, gates.regression.statistics, dtype=stage.reference.key.dtype, seed=request.seed),
         texts=len(stage.items) + len(stage.rest),
+        longest=request.longest,
         cpu_seconds=process_time() - cpu,
         wall_seconds=perf_counter() - wall,
         replay_cpu_seconds=stage.repeated.cpu_seconds,

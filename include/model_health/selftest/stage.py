@@ -30,10 +30,9 @@ from model_health.runner.replay_plan import plan_again, plan_replay
 from model_health.runner.replay_variants import Variant, harmless_variants, replay_variants, under
 from model_health.selftest.fault import Fault
 from model_health.selftest.generation import LEAST_TOKENS, generate
+from model_health.selftest.request import DEFAULT_LONGEST
 from model_health.selftest.subject import Subject
 
-LONGEST = 96
-"""Tokens of a text that is still replayed, unless all are longer."""
 WRITTEN = 2
 """Continuations among the items: the rest is golden text, whose prompts are what a test of harm counts."""
 
@@ -44,11 +43,17 @@ class Stage:
     Args:
         subject: the model and its suite.
         statistics: of the policy. thresholds: of the flags.
-        items: how many texts; `rest` are those of the suite that are left out.
+        items, longest: how many texts, and of how many tokens at most; `rest` are those of the suite that are left out.
     """
 
     def __init__(
-        self, subject: Subject, statistics: RegressionStatistics, thresholds: Thresholds, *, items: int
+        self,
+        subject: Subject,
+        statistics: RegressionStatistics,
+        thresholds: Thresholds,
+        *,
+        items: int,
+        longest: int = DEFAULT_LONGEST,
     ) -> None:
         self.subject, self.statistics, self.thresholds = subject, statistics, thresholds
         loaded = subject.loaded
@@ -58,7 +63,7 @@ class Stage:
         written = self.prompts[: WRITTEN if _has_golden(subject) else items]
         texts = generate(subject, written, LEAST_TOKENS, thresholds)
         plan = plan_replay(subject.suite, loaded, {one.prompt_id: one.token_ids for one in texts if one.token_ids})
-        chosen = choose(plan, items)
+        chosen = choose(plan, items, longest)
         names = {item.item_id for item in chosen}
         self.rest = tuple(item for item in plan if item.item_id not in names)
         self.reference = replay_loaded(loaded, chosen, self.key(loaded, Variant("production")))
@@ -150,9 +155,9 @@ NOT_POSSIBLE = (CaptureError, ConfigError, UnsupportedGeneration)
 """What a way to run raises that this model does not allow."""
 
 
-def choose(plan: Sequence[ReplayItem], count: int) -> tuple[ReplayItem, ...]:
+def choose(plan: Sequence[ReplayItem], count: int, longest: int = DEFAULT_LONGEST) -> tuple[ReplayItem, ...]:
     """`count` items of a plan, in its order: continuations first, then golden texts in turn by group, short ones."""
-    fit = [item for item in plan if len(item.fed) + len(item.context_ids) * bool(item.decoder_start) <= LONGEST]
+    fit = [item for item in plan if len(item.fed) + len(item.context_ids) * bool(item.decoder_start) <= longest]
     if len(fit) < min(count, len(plan)):
         fit = sorted(plan, key=lambda item: len(item.fed))[:count]
     written = [item for item in fit if item.kind == "continuation"]
@@ -174,7 +179,7 @@ def reordered(seen: ReplayObservation, like: ReplayObservation) -> ReplayObserva
 def _greedy(subject: Subject) -> list[TokenizedPrompt]:
     """The prompts that do not sample, short ones first."""
     prompts = [one for one in tokenize(subject.suite, subject.loaded) if not one.generation.sampling.do_sample]
-    short = [one for one in prompts if len(one.token_ids) <= LONGEST and not one.prompt.tolerates]
+    short = [one for one in prompts if len(one.token_ids) <= DEFAULT_LONGEST and not one.prompt.tolerates]
     return short or prompts
 
 
