@@ -9,20 +9,25 @@ import altair as alt
 import numpy as np
 
 import palette
-from chart_parts import drawn, over
+from chart_parts import drawn, over, titled
 from grids import Floats, Grid
 from model_health.report.prompt import SparseAttentionHead
 from views import LayerMetric
 
-HEIGHT = 220
-LAYER = "Layer (0 is the first block)"
+HEIGHT = 340
+LAYER = "Layer"
 TALLEST = 420
+MANY = 200
+"""Points beyond which a line is drawn without marks."""
+AROUND = 200
+"""Pixels that title, legend and axis take of a heatmap's height."""
 
 
 def heatmap(
     grid: Grid,
     title: str,
     *,
+    notes: Sequence[str] = (),
     x: str,
     y: str,
     log: bool = False,
@@ -33,67 +38,49 @@ def heatmap(
 
     Args:
         grid: what to draw.
-        title: of the colour scale, with its unit.
+        title: of the colours, with their unit.
+        notes: below the title.
         x: title of the columns.
         y: title of the rows; row 0 is at the bottom.
         log: logarithmic colours; values that are not positive are drawn as the smallest that is.
         marked: what a mark means.
         chosen: a row and a column to frame.
     """
-    cells, crosses = _cells(grid)
+    cells = _cells(grid, marked)
     positive = [cell["value"] for cell in cells if cell["value"] is not None and cell["value"] > 0]
-    if log and positive:
-        least = min(positive)
-        for cell in cells:
-            cell["colour"] = None if cell["value"] is None else max(cell["value"], least)
-        scale = alt.Scale(scheme=palette.SEQUENTIAL, type="log", nice=False)
-    else:
-        for cell in cells:
-            cell["colour"] = cell["value"]
-        scale = alt.Scale(scheme=palette.SEQUENTIAL, nice=False)
-    place = {
-        "x": alt.X("x0:Q", title=x, axis=alt.Axis(tickMinStep=1, format="d", grid=False), scale=_tight(grid.columns)),
-        "x2": alt.X2("x1"),
-        "y": alt.Y("y0:Q", title=y, axis=alt.Axis(tickMinStep=1, format="d", grid=False), scale=_tight(grid.rows)),
-        "y2": alt.Y2("y1"),
-    }
+    least = min(positive, default=0.0)
+    for cell in cells:
+        cell["colour"] = max(cell["value"], least) if log and positive and cell["value"] is not None else cell["value"]
+    scale = alt.Scale(scheme=palette.SEQUENTIAL, type="log" if log and positive else "linear", nice=False)
+    across, up = _axis("x0:Q", x, grid.columns), _upward("y0:Q", y, grid.rows)
     tips = [
         alt.Tooltip("row:N", title=y.partition(" (")[0]),
         alt.Tooltip("column:N", title=x.partition(" (")[0]),
         alt.Tooltip("shown:N", title=title),
     ]
-    known = [cell for cell in cells if cell["value"] is not None]
-    unknown = [cell for cell in cells if cell["value"] is None]
+    place = {"x": across, "x2": alt.X2("x1"), "y": up, "y2": alt.Y2("y1"), "tooltip": tips}
+    legend = alt.Legend(orient="top", type="gradient", gradientLength=260)
+    colour = alt.Color("colour:Q", title=None, scale=scale, legend=legend)
     layers: list[alt.Chart] = [
-        drawn(unknown).mark_rect(color=palette.NOT_MEASURED).encode(**place, tooltip=tips),
-        drawn(known)
-        .mark_rect()
-        .encode(
-            **place,
-            color=alt.Color(
-                "colour:Q",
-                title=title,
-                scale=scale,
-                legend=alt.Legend(orient="top", gradientLength=260, titleLimit=420),
-            ),
-            tooltip=tips,
-        ),
+        drawn([cell for cell in cells if cell["value"] is None and not cell["marked"]])
+        .mark_rect(color=palette.NOT_MEASURED)
+        .encode(**place),
+        drawn([cell for cell in cells if cell["value"] is not None]).mark_rect(clip=True).encode(**place, color=colour),
+        drawn([cell for cell in cells if cell["marked"]]).mark_rect(color=palette.BAD, opacity=0.6).encode(**place),
+        drawn(_crosses(grid))
+        .mark_text(text="✖", color="#ffffff", stroke=palette.BAD, strokeWidth=0.8, fontSize=13, fontWeight="bold")
+        .encode(x=_axis("x:Q", x, grid.columns), y=_upward("y:Q", y, grid.rows)),
     ]
-    if crosses:
-        layers.append(
-            drawn(crosses)
-            .mark_text(text="✖", color=palette.BAD, fontSize=12, fontWeight="bold")
-            .encode(x=alt.X("x:Q", title=x), y=alt.Y("y:Q", title=y), tooltip=[*tips[:2], alt.Tooltip("what:N")])
-        )
-        for cross in crosses:
-            cross["what"] = marked
     if chosen is not None:
-        layers += _frame(*chosen, x, y)
-    height = int(min(TALLEST, max(150, 16 * (len(grid.rows) - 1))))
-    return over(layers, height)
+        base = drawn([{"x": chosen[1], "y": chosen[0]}])
+        look: dict[str, Any] = {"color": palette.BLUE, "strokeDash": [3, 3], "strokeWidth": 1.5}
+        layers.append(base.mark_rule(**look).encode(x=_axis("x:Q", x, grid.columns)))
+        layers.append(base.mark_rule(**look).encode(y=_upward("y:Q", y, grid.rows)))
+    height = AROUND + int(min(TALLEST, max(100, 17 * (len(grid.rows) - 1))))
+    return over(layers, height, titled(title, *notes))
 
 
-def profile(values: Floats, metric: LayerMetric, x: str, chosen: int | None = None) -> alt.LayerChart:
+def profile(values: Floats, metric: LayerMetric, x: str, title: str, chosen: int | None = None) -> alt.LayerChart:
     """One metric along layers or steps; breaks where there is no value."""
     rows = [{"x": place, "value": float(v) if np.isfinite(v) else None} for place, v in enumerate(values)]
     positive = bool(np.isfinite(values).any()) and bool((values[np.isfinite(values)] > 0).all())
@@ -102,21 +89,21 @@ def profile(values: Floats, metric: LayerMetric, x: str, chosen: int | None = No
         drawn(rows)
         .mark_line(
             color=palette.BLUE,
-            point={"filled": True, "size": 30, "color": palette.BLUE},
+            point=False if len(rows) > MANY else {"filled": True, "size": 30, "color": palette.BLUE},
             invalid="break-paths-filter-domains",
         )
         .encode(
             x=alt.X("x:Q", title=x, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
-            y=alt.Y("value:Q", title=metric.heading, scale=scale),
+            y=alt.Y("value:Q", title=metric.axis, scale=scale),
             tooltip=[alt.Tooltip("x:Q", title=x.partition(" (")[0]), alt.Tooltip("value:Q", format=".4g")],
         )
     )
     here = drawn([] if chosen is None else [{"x": chosen}])
     rule = here.mark_rule(color=palette.BLUE, strokeDash=[2, 2], strokeWidth=2).encode(x=alt.X("x:Q"))
-    return over([line, rule], HEIGHT)
+    return over([line, rule], HEIGHT, titled(title))
 
 
-def sparse_attention(head: SparseAttentionHead, tokens: int) -> alt.Chart:
+def sparse_attention(head: SparseAttentionHead, tokens: int, title: str, note: str) -> alt.Chart:
     """The largest prompt attention weights of a head: which token looks at which."""
     rows = [
         {"query": query, "key": key, "weight": weight}
@@ -128,18 +115,18 @@ def sparse_attention(head: SparseAttentionHead, tokens: int) -> alt.Chart:
         drawn(rows)
         .mark_square(size=size, opacity=1)
         .encode(
-            x=alt.X("key:Q", title="Key: prompt token that is looked at", scale=ends, axis=alt.Axis(tickMinStep=1)),
+            x=alt.X("key:Q", title="Key (prompt token that is looked at)", scale=ends, axis=alt.Axis(tickMinStep=1)),
             y=alt.Y(
                 "query:Q",
-                title="Query: prompt token that looks",
+                title="Query (prompt token that looks)",
                 scale=alt.Scale(domain=[-0.5, max(tokens, 1) - 0.5], nice=False, reverse=True),
                 axis=alt.Axis(tickMinStep=1),
             ),
             color=alt.Color(
                 "weight:Q",
-                title="Attention weight",
+                title="Weight",
                 scale=alt.Scale(scheme=palette.SEQUENTIAL, domain=[0, 1]),
-                legend=_scale_bar(200),
+                legend=alt.Legend(orient="top", gradientLength=200),
             ),
             tooltip=[
                 alt.Tooltip("query:Q", title="Query token"),
@@ -147,17 +134,14 @@ def sparse_attention(head: SparseAttentionHead, tokens: int) -> alt.Chart:
                 alt.Tooltip("weight:Q", title="Weight", format=".4f"),
             ],
         )
-        .properties(height=360)
+        .properties(height=520, title=titled(title, note))
     )
     return chart
 
 
-def bars(values: Sequence[float], x: str, y: str, *, first: int = 0, labels: Sequence[str] | None = None) -> alt.Chart:
-    """Numbers along places; `first` is the place of the first of them, `labels` name the places in the tooltip."""
-    rows = [
-        {"x": first + place, "label": labels[place] if labels else str(first + place), "value": value}
-        for place, value in enumerate(values)
-    ]
+def bars(values: Sequence[float], x: str, y: str, title: str, *, first: int = 0) -> alt.Chart:
+    """Numbers along places; `first` is the place of the first of them."""
+    rows = [{"x": first + place, "label": str(first + place), "value": value} for place, value in enumerate(values)]
     chart: alt.Chart = (
         drawn(rows)
         .mark_bar(color=palette.BLUE, width={"band": 0.9} if len(rows) < 2 else max(1, min(14, int(500 / len(rows)))))
@@ -166,38 +150,56 @@ def bars(values: Sequence[float], x: str, y: str, *, first: int = 0, labels: Seq
             y=alt.Y("value:Q", title=y),
             tooltip=[alt.Tooltip("label:N", title=x.partition(" (")[0]), alt.Tooltip("value:Q", title=y, format=".4g")],
         )
-        .properties(height=HEIGHT)
+        .properties(height=HEIGHT, title=titled(title))
     )
     return chart
 
 
-def _cells(grid: Grid) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _cells(grid: Grid, marked: str) -> list[dict[str, Any]]:
     cells: list[dict[str, Any]] = []
-    crosses: list[dict[str, Any]] = []
     for r, (low, high) in enumerate(zip(grid.rows, grid.rows[1:], strict=False)):
         for c, (left, right) in enumerate(zip(grid.columns, grid.columns[1:], strict=False)):
             value = grid.values[r, c]
-            known = bool(np.isfinite(value))
-            names = {"row": _range(low, high), "column": _range(left, right)}
-            missing = "not finite" if grid.marked[r, c] else "not measured"
+            known, mark = bool(np.isfinite(value)), bool(grid.marked[r, c])
+            shown = f"{value:.4g}" if known else "not measured"
             cells.append(
                 {
                     "x0": left - 0.5,
-                    "x1": right - 0.5,
+                    # A little too long: smoothing would leave a seam between neighbours.
+                    "x1": right - 0.5 + 0.04 * (right - left),
                     "y0": low - 0.5,
-                    "y1": high - 0.5,
+                    "y1": high - 0.5 + 0.04 * (high - low),
                     "value": float(value) if known else None,
-                    "shown": f"{value:.4g}" if known else missing,
-                    **names,
+                    "marked": mark,
+                    "shown": (f"{shown}; {marked}" if known else marked) if mark else shown,
+                    "row": _range(low, high),
+                    "column": _range(left, right),
                 }
             )
-            if grid.marked[r, c]:
-                crosses.append({"x": (left + right - 1) / 2, "y": (low + high - 1) / 2, **names})
-    return cells, crosses
+    return cells
 
 
-def _scale_bar(length: int) -> alt.Legend:
-    return alt.Legend(orient="top", gradientLength=length, titleLimit=420)
+def _crosses(grid: Grid) -> list[dict[str, float]]:
+    """One cross per column: in the lowest row that is marked, where a fault in the layers begins."""
+    found = []
+    for c, (left, right) in enumerate(zip(grid.columns, grid.columns[1:], strict=False)):
+        rows = np.flatnonzero(grid.marked[:, c])
+        if rows.size:
+            low, high = grid.rows[rows[0]], grid.rows[rows[0] + 1]
+            found.append({"x": (left + right - 1) / 2, "y": (low + high - 1) / 2})
+    return found
+
+
+def _axis(field: str, title: str, edges: tuple[int, ...]) -> alt.X:
+    return alt.X(field, title=title, axis=_ticks(), scale=_tight(edges))
+
+
+def _upward(field: str, title: str, edges: tuple[int, ...]) -> alt.Y:
+    return alt.Y(field, title=title, axis=_ticks(), scale=_tight(edges))
+
+
+def _ticks() -> alt.Axis:
+    return alt.Axis(tickMinStep=1, format="d", grid=False)
 
 
 def _range(begin: int, end: int) -> str:
@@ -206,12 +208,3 @@ def _range(begin: int, end: int) -> str:
 
 def _tight(edges: tuple[int, ...]) -> alt.Scale:
     return alt.Scale(domain=[-0.5, max(edges[-1], 1) - 0.5], nice=False)
-
-
-def _frame(row: int, column: int, x: str, y: str) -> list[alt.Chart]:
-    base = drawn([{"x": column, "y": row}])
-    look: dict[str, Any] = {"color": palette.BLUE, "strokeDash": [3, 3], "strokeWidth": 1.5}
-    return [
-        base.mark_rule(**look).encode(x=alt.X("x:Q", title=x)),
-        base.mark_rule(**look).encode(y=alt.Y("y:Q", title=y)),
-    ]

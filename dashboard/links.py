@@ -44,7 +44,8 @@ def choose(
 def address(page: str, **params: str | int | None) -> str:
     """The address of a page, relative to every other page: it holds behind a proxy under any path."""
     given = {name: str(value) for name, value in params.items() if value is not None}
-    return f"./{page}?{urlencode(given)}" if given else f"./{page}"
+    path = "./" if navigation.is_first(page) else f"./{page}"
+    return f"{path}?{urlencode(given)}" if given else path
 
 
 def link(label: str, page: str, *, icon: str | None = None, **params: str | int | None) -> None:

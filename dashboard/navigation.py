@@ -47,9 +47,12 @@ def page(name: str) -> StreamlitPage:
     Raises KeyError for a name that is no page's.
     """
     place = {known.name: known for known in PLACES}[name]
-    first = place == places()[0]
-    # Each page has an address of its own, also the first, so that a link survives a change of what comes first.
-    return st.Page(place.path, title=place.title, icon=place.icon, url_path=place.name, default=first)
+    return st.Page(place.path, title=place.title, icon=place.icon, url_path=place.name, default=is_first(name))
+
+
+def is_first(name: str) -> bool:
+    """Whether people start on a page: that one's address is the dashboard's own, without a name."""
+    return places()[0].name == name
 
 
 def exists(name: str) -> bool:

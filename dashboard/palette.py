@@ -29,6 +29,9 @@ WARN: Final = ORANGE
 UNKNOWN: Final = PURPLE
 QUIET: Final = GREY
 
+NOTE: Final = "#76808c"
+"""Small text inside charts, which does not follow the theme."""
+
 SEQUENTIAL: Final = "cividis"
 """For quantities from little to much. Perceptually even, also without colour vision."""
 DIVERGING: Final = "blueorange"

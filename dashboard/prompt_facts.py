@@ -21,6 +21,8 @@ BODIES = {
     "prompt": "the prompt's analysis",
 }
 
+LOOP_FLAGS = {"repetition_loop_detected", "loop_detected", "token_loop_detected"}
+
 
 @dataclass(frozen=True)
 class Sighting:
@@ -52,20 +54,17 @@ def sightings(view: PromptView) -> list[Sighting]:
     bad = first_bad(view)
     if bad and not found:
         found.append(Sighting(f"Not finite, first at step {bad[0]} and layer {bad[1]}", *bad))
+    unhealthy = set(view.ours.unhealthy_flags or ())
     for loop in view.ours.loops or ():
-        tolerated = {"repetition_loop_detected", "loop_detected", "token_loop_detected"} & set(view.ours.tolerated)
-        found.append(
-            Sighting(
-                f"Loop of period {loop.period} over {loop.length} tokens from step {loop.start_step}, seen in "
-                f"{'tokens' if loop.witness == 'tokens' else 'hidden states'}{', tolerated' if tolerated else ''}",
-                loop.start_step,
-                grave=not tolerated,
-            )
-        )
+        seen_in = "tokens" if loop.witness == "tokens" else "hidden states"
+        where = f"over {loop.length} tokens from step {loop.start_step}, seen in {seen_in}"
+        grave = bool(unhealthy & LOOP_FLAGS)
+        found.append(Sighting(f"Loop of period {loop.period} {where}", loop.start_step, grave=grave))
     high = np.flatnonzero(high_entropy(view))
     if high.size:
         times = "once" if high.size == 1 else f"at {high.size} steps"
-        found.append(Sighting(f"High entropy {times}, first at step {int(high[0])}", int(high[0]), grave=False))
+        grave = "high_entropy" in unhealthy
+        found.append(Sighting(f"High entropy {times}, first at step {int(high[0])}", int(high[0]), grave=grave))
     return found
 
 

@@ -56,12 +56,10 @@ def tokens(view: PromptView, *, hidden: bool) -> None:
 
     first, second = st.columns(2)
     with first:
-        st.markdown("##### Entropy and surprisal")
         widgets.chart(
             step_charts.entropy_chart(view, step), "entropy", "Entropy and surprisal in bits at every step of the text"
         )
     with second:
-        st.markdown("##### Margin and mass")
         widgets.chart(
             step_charts.margin_chart(view, step),
             "margin",
@@ -69,11 +67,10 @@ def tokens(view: PromptView, *, hidden: bool) -> None:
         )
     first, second = st.columns(2)
     with first:
-        st.markdown(f"##### Most likely at step {step}")
         shares = prompt_facts.candidate_shares(view, step, hidden=hidden)
         if shares:
             widgets.chart(
-                step_charts.candidates_chart(shares),
+                step_charts.candidates_chart(shares, step),
                 "candidates",
                 "The most likely tokens of this step, by probability",
             )
@@ -81,7 +78,6 @@ def tokens(view: PromptView, *, hidden: bool) -> None:
             why = view.why("timeline.logits_summary", step) or view.why("timeline.logits_summary.entropy", step)
             st.info(f"Not measured: {wording.plain(why or 'the report names no candidates')}")
     with second:
-        st.markdown("##### State after the final norm")
         if np.isfinite(view.steps.final_norm).any():
             widgets.chart(
                 step_charts.norm_chart(view.steps.final_norm, step), "final", "L2 norm of the final state at every step"
@@ -119,10 +115,14 @@ def layers(view: PromptView) -> None:
     metric = titles[picked]
     matrix = view.layers[metric.name]
     grid = grids.reduce(matrix, view.bad, worst=metric.worst)
+    marks = ["✖: not finite"] if view.bad.any() else []
+    grey = bool((~np.isfinite(matrix) & ~view.bad).any())
+    marks += ["Grey: not measured"] if grey else []
     widgets.chart(
         layer_charts.heatmap(
             grid,
             metric.heading,
+            notes=[note for note in (grid.says(metric.worst, "layer", "step"), " · ".join(marks)) if note],
             x=step_charts.STEP,
             y=layer_charts.LAYER,
             log=metric.log,
@@ -132,28 +132,24 @@ def layers(view: PromptView) -> None:
         "heatmap",
         f"{metric.heading} of every layer at every step",
     )
-    notes = [grid.says(metric.worst, "layer", "step")]
-    notes += ["✖: not finite."] if view.bad.any() else []
-    if not np.isfinite(matrix).all():
-        notes.append(f"Grey: not measured ({_reasons(view, metric.part)}).")
-    if any(notes):
-        st.caption(" ".join(wording.plain(note) for note in notes if note))
+    if grey:
+        st.caption(f"Grey is not measured: {wording.plain(_reasons(view, metric.part))}.")
     absent = [one.title.lower() for one in LAYER_METRICS if one not in known and one.name != "cross"]
     if absent:
         why = view.why_none("timeline.layers.attention_summary")
         st.caption(f"Not measured: {wording.plain(', '.join(absent))} ({wording.plain(why)}).")
     left, right = st.columns(2)
     with left:
-        st.markdown(f"##### All layers at step {step}")
         widgets.chart(
-            layer_charts.profile(matrix[:, step], metric, layer_charts.LAYER, layer),
+            layer_charts.profile(matrix[:, step], metric, layer_charts.LAYER, f"All layers at step {step}", layer),
             "by-layer",
             f"{metric.title} by layer",
         )
     with right:
-        st.markdown(f"##### Layer {layer} at all steps")
         widgets.chart(
-            layer_charts.profile(matrix[layer], metric, step_charts.STEP, step), "by-step", f"{metric.title} by step"
+            layer_charts.profile(matrix[layer], metric, step_charts.STEP, f"Layer {layer} at all steps", step),
+            "by-step",
+            f"{metric.title} by step",
         )
     widgets.save(
         [
@@ -163,9 +159,8 @@ def layers(view: PromptView) -> None:
         f"{metric.name}-by-layer-and-step",
     )
     if metric.name in view.encoder:
-        st.markdown("##### Encoder")
         widgets.chart(
-            layer_charts.profile(view.encoder[metric.name], metric, "Encoder layer"),
+            layer_charts.profile(view.encoder[metric.name], metric, "Encoder layer", "Encoder, in its one pass"),
             "encoder",
             "The same of the encoder",
         )
@@ -194,7 +189,6 @@ def prompt(view: PromptView, *, hidden: bool) -> None:
     if analysis is None:
         st.info(f"Not measured: {wording.plain(view.why_none('prompt_analysis'))}")
         return
-    st.markdown("##### Attention of one head over the prompt")
     attended = [number for number, one in enumerate(analysis.layers) if any(head.weights for head in one.heads)]
     if attended:
         first, second, _ = st.columns([1, 1, 2])
@@ -204,12 +198,15 @@ def prompt(view: PromptView, *, hidden: bool) -> None:
         with second:
             head = place("Head", "head", len(heads))
         if heads and heads[head].weights:
-            widgets.chart(
-                layer_charts.sparse_attention(heads[head], view.prompt.num_tokens),
-                "sparse",
-                f"The largest attention weights of head {head} in layer {layer}, by query and key token",
+            count = len(heads[head].weights)
+            note = f"Its {count} largest weights" if count > 1 else "Its largest weight"
+            drawn = layer_charts.sparse_attention(
+                heads[head],
+                view.prompt.num_tokens,
+                f"Attention over the prompt: layer {layer}, head {head}",
+                f"{note}; a report keeps no others",
             )
-            st.caption(f"The {len(heads[head].weights)} largest weights; smaller ones are not in the report.")
+            widgets.chart(drawn, "sparse", f"The largest attention weights of head {head} in layer {layer}, by token")
         else:
             why = view.why("prompt_analysis.layers.heads", layer=layer) or view.why(
                 "prompt_analysis.layers", layer=layer
@@ -219,20 +216,24 @@ def prompt(view: PromptView, *, hidden: bool) -> None:
         st.info(f"Not measured: {wording.plain(view.why_none('prompt_analysis.layers.heads'))}")
     left, right = st.columns(2)
     with left:
-        st.markdown("##### Basin scores")
         _basins(view, [one.basin_scores for one in analysis.layers])
     with right:
-        st.markdown("##### Change from layer to layer")
         _bars(
             view,
             analysis.layer_transformations,
             "layer_transformations",
             "Block (compared with the one before)",
             "1 - cosine similarity",
-            1,
+            "Change from layer to layer",
         )
-    st.markdown("##### Surprisal of the prompt")
-    _bars(view, analysis.prompt_surprisals, "prompt_surprisals", "Prompt token", "Surprisal (bits)", 1)
+    _bars(
+        view,
+        analysis.prompt_surprisals,
+        "prompt_surprisals",
+        "Prompt token",
+        "Surprisal (bits)",
+        "Surprisal of the prompt",
+    )
 
 
 def gaps(view: PromptView) -> None:
@@ -261,18 +262,17 @@ def _basins(view: PromptView, scores: Sequence[Sequence[float]]) -> None:
     for number, one in enumerate(scores):
         matrix[number, : len(one)] = one
     grid = grids.reduce(matrix)
-    drawn = layer_charts.heatmap(grid, "Basin score", x="Head", y=layer_charts.LAYER)
+    note = grid.says("largest", "layer", "head")
+    drawn = layer_charts.heatmap(grid, "Basin scores", notes=[note] if note else [], x="Head", y=layer_charts.LAYER)
     widgets.chart(drawn, "basins", "Basin score of every head in every layer")
-    if note := grid.says("largest", "layer", "head"):
-        st.caption(note)
 
 
-def _bars(view: PromptView, values: Sequence[float], part: str, x: str, y: str, first: int) -> None:
+def _bars(view: PromptView, values: Sequence[float], part: str, x: str, y: str, title: str) -> None:
     if values:
-        widgets.chart(layer_charts.bars(values, x, y, first=first), part, f"{y} along: {x}")
+        widgets.chart(layer_charts.bars(values, x, y, title, first=1), part, f"{title}: {y} along: {x}")
         return
     why = view.why(f"prompt_analysis.{part}")
-    st.info(f"Not measured: {wording.plain(why)}" if why else "There is nothing to measure.")
+    st.info(f"{title}: {f'not measured: {wording.plain(why)}' if why else 'there is nothing to measure.'}")
 
 
 def _reasons(view: PromptView, part: str) -> str:

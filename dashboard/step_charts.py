@@ -9,11 +9,11 @@ import altair as alt
 import numpy as np
 
 import palette
-from chart_parts import drawn, over
+from chart_parts import drawn, over, titled
 from views import Floats, PromptView, faulty_steps, high_entropy
 
 STEP = "Step (0 is the prefill)"
-HEIGHT = 220
+HEIGHT = 380
 
 
 def entropy_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart:
@@ -24,19 +24,16 @@ def entropy_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart
     known = np.concatenate([view.steps.entropy, view.steps.surprisal])
     top = float(np.nanmax(known)) if np.isfinite(known).any() else 1.0
     under: list[alt.Chart] = _loops(view)
+    note = ""
     if limits is not None:
-        top = max(top, limits.high_entropy_bits * 1.15)
-        zone = [
-            {"from": limits.high_entropy_bits, "to": top, "label": f"high: above {limits.high_entropy_bits:g} bits"}
-        ]
-        zoned = drawn(zone)
+        above = limits.high_entropy_bits
+        top = max(top, above * 1.15)
+        zone = drawn([{"from": above, "to": top}])
         under += [
-            zoned.mark_rect(color=palette.WARN, opacity=0.13).encode(y=alt.Y("from:Q"), y2="to"),
-            zoned.mark_rule(color=palette.WARN, strokeDash=[6, 3]).encode(y=alt.Y("from:Q")),
-            zoned.mark_text(align="left", baseline="bottom", dx=4, dy=-3, color=palette.WARN).encode(
-                x=alt.value(0), y=alt.Y("from:Q"), text="label:N"
-            ),
+            zone.mark_rect(color=palette.WARN, opacity=0.13).encode(y=alt.Y("from:Q"), y2="to"),
+            zone.mark_rule(color=palette.WARN, strokeDash=[6, 3]).encode(y=alt.Y("from:Q")),
         ]
+        note = f"Shaded: the zone of high entropy, above {above:g} bits"
     lines = _lines(series, "Bits", alt.Scale(domain=[0, top], nice=False))
     high = [
         {"step": int(step), "value": float(view.steps.entropy[step])} for step in np.flatnonzero(high_entropy(view))
@@ -46,17 +43,19 @@ def entropy_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart
         .mark_point(shape="triangle-up", filled=True, size=60, color=palette.WARN)
         .encode(x=alt.X("step:Q"), y=alt.Y("value:Q"))
     ]
-    return over([*under, lines, *marks, *_faults(view), *_chosen(chosen)], HEIGHT)
+    title = titled("Entropy and surprisal", note, _marks_note(view))
+    return over([*under, lines, *marks, *_faults(view), *_chosen(chosen)], HEIGHT, title)
 
 
 def margin_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart:
     """Top-2 margin and top-k mass per step, both probabilities."""
     series = {"Top-2 margin": view.steps.margin, "Top-k mass": view.steps.mass}
     lines = _lines(series, "Probability", alt.Scale(domain=[0, 1]))
-    return over([*_loops(view), lines, *_faults(view), *_chosen(chosen)], HEIGHT)
+    title = titled("Margin and mass", "Of the most likely token over the second, and of the top k", _marks_note(view))
+    return over([*_loops(view), lines, *_faults(view), *_chosen(chosen)], HEIGHT, title)
 
 
-def candidates_chart(shares: Sequence[tuple[str, float]]) -> alt.Chart:
+def candidates_chart(shares: Sequence[tuple[str, float]], step: int) -> alt.Chart:
     """The most likely tokens of a step, by their probability; labels come first to last as given."""
     values = [{"token": label, "probability": prob, "rank": rank} for rank, (label, prob) in enumerate(shares)]
     chart: alt.Chart = (
@@ -67,7 +66,7 @@ def candidates_chart(shares: Sequence[tuple[str, float]]) -> alt.Chart:
             x=alt.X("probability:Q", title="Probability", scale=alt.Scale(domain=[0, 1])),
             tooltip=[alt.Tooltip("token:N", title="Token"), alt.Tooltip("probability:Q", format=".4f")],
         )
-        .properties(height=alt.Step(22))
+        .properties(height=HEIGHT, title=titled(f"Most likely at step {step}"))
     )
     return chart
 
@@ -75,7 +74,7 @@ def candidates_chart(shares: Sequence[tuple[str, float]]) -> alt.Chart:
 def norm_chart(values: Floats, chosen: int | None = None) -> alt.LayerChart:
     """The norm of the state after the final norm, per step."""
     lines = _lines({"Final state": values}, "L2 norm", alt.Scale(zero=False))
-    return over([lines, *_chosen(chosen)], HEIGHT)
+    return over([lines, *_chosen(chosen)], HEIGHT, titled("State after the final norm"))
 
 
 def _lines(series: dict[str, Floats], title: str, scale: alt.Scale) -> alt.Chart:
@@ -86,7 +85,7 @@ def _lines(series: dict[str, Floats], title: str, scale: alt.Scale) -> alt.Chart
     ]
     colour, shape, dash = palette.categories(list(series))
     many = len(values) > 400
-    legend = alt.Legend(orient="top", title=None) if len(series) > 1 else None
+    legend = alt.Legend(orient="top", title=None, symbolDash=[1, 0]) if len(series) > 1 else None
     chart: alt.Chart = (
         drawn(values)
         .mark_line(point=False if many else {"filled": True, "size": 26}, invalid="break-paths-filter-domains")
@@ -94,7 +93,7 @@ def _lines(series: dict[str, Floats], title: str, scale: alt.Scale) -> alt.Chart
             x=alt.X("step:Q", title=STEP, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
             y=alt.Y("value:Q", title=title, scale=scale),
             color=alt.Color("series:N", scale=colour, legend=legend),
-            strokeDash=alt.StrokeDash("series:N", scale=dash, legend=legend),
+            strokeDash=alt.StrokeDash("series:N", scale=dash, legend=None),
             **({} if many else {"shape": alt.Shape("series:N", scale=shape, legend=legend)}),
             tooltip=[
                 alt.Tooltip("step:Q", title="Step"),
@@ -111,19 +110,20 @@ def _loops(view: PromptView) -> list[alt.Chart]:
         {
             "from": loop.start_step - 0.5,
             "to": min(loop.start_step + loop.length, len(view.steps)) - 0.5,
-            "label": f"⟲ loop, period {loop.period}",
         }
         for loop in view.ours.loops or ()
     ]
     if not spans:
         return []
     base = drawn(spans)
-    return [
-        base.mark_rect(color=palette.UNKNOWN, opacity=0.16).encode(x=alt.X("from:Q", title=STEP), x2="to"),
-        base.mark_text(align="left", baseline="top", dx=4, dy=3, color=palette.UNKNOWN).encode(
-            x=alt.X("from:Q", title=STEP), y=alt.value(0), text="label:N"
-        ),
-    ]
+    return [base.mark_rect(color=palette.UNKNOWN, opacity=0.16).encode(x=alt.X("from:Q", title=STEP), x2="to")]
+
+
+def _marks_note(view: PromptView) -> str:
+    """What else is drawn, in words."""
+    notes = [f"Purple: loop, period {loop.period}" for loop in (view.ours.loops or ())[:2]]
+    notes += ["✖: a layer is not finite"] if faulty_steps(view).any() else []
+    return " · ".join(notes)
 
 
 def _faults(view: PromptView) -> list[alt.Chart]:
@@ -135,7 +135,7 @@ def _faults(view: PromptView) -> list[alt.Chart]:
     return [
         drawn(values)
         .mark_text(text="✖", color=palette.BAD, fontSize=13, baseline="bottom")
-        .encode(x=alt.X("step:Q"), y=alt.value(HEIGHT), tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("what:N")])
+        .encode(x=alt.X("step:Q"), y=alt.datum(0), tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("what:N")])
     ]
 
 

@@ -53,6 +53,15 @@ class LayerMetric:
         """Title and unit."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
+    @property
+    def axis(self) -> str:
+        """As short as an axis needs it, with the unit."""
+        return (
+            self.heading.replace(" of the hidden state", "")
+            .replace(" in the hidden state", "")
+            .replace(", mean over heads", "")
+        )
+
 
 LAYER_METRICS = (
     LayerMetric("l2", "L2 norm of the hidden state", "", f"{HIDDEN}.l2_norm_mean", "largest", log=True),

@@ -91,8 +91,9 @@ def _head(view: PromptView) -> None:
             _why(view, "time_per_output_token_seconds"),
         ),
     )
-    for column, (label, value, help_) in zip(st.columns([1.2, 1, 1.4, 1, 1]), cells, strict=True):
-        column.metric(label, value, border=True, help=help_)
+    with st.container(horizontal=True):
+        for label, value, help_ in cells:
+            st.metric(label, value, border=True, help=help_)
     facts = [ours.model_name or view.model.hf_id]
     facts += [f"{ours.suite.name} {ours.suite.version}"] if ours.suite else []
     facts += [f"group {ours.group}"] if ours.group else []
