@@ -4,6 +4,9 @@ A canary that stopped running looks healthy for ever, so this Dag looks at the c
 still stand, sends those that a silence held back, and tells Alertmanager again what stands. It reads the index, and the
 promotions of models that were never compared, and takes seconds.
 
+`reap` comes first: runs whose process died without a word become runs that could not be measured. It waits some minutes
+where a run is silent, since only a heart that stands still while it is watched has stopped.
+
 **When `look` is red.** A critical gate of the clock fails (`no_report`, `no_comparison`, `no_check`): the log names it,
 RUNBOOK.md says what to do. The Dag `run_canaries` or `nightly_regression` may be paused, the scheduler down, or every
 run of a model invalid.
@@ -27,6 +30,7 @@ from airflow.sdk import dag
 from model_health_airflow.operators.deliver_alerts import DeliverAlertsOperator
 from model_health_airflow.operators.evaluate_gates import CheckFreshnessOperator
 from model_health_airflow.operators.publish import PublishOperator
+from model_health_airflow.operators.reap import ReapOperator
 from model_health_airflow.operators.retire import RetireOperator
 
 
@@ -46,7 +50,8 @@ from model_health_airflow.operators.retire import RetireOperator
 )
 def check_freshness() -> None:
     """Look at the clock, then deliver, whatever was found."""
-    look = CheckFreshnessOperator(task_id="look")
+    look = CheckFreshnessOperator(task_id="look", trigger_rule="all_done")
+    ReapOperator(task_id="reap") >> look
     look >> DeliverAlertsOperator(task_id="deliver", trigger_rule="all_done")
     publish = PublishOperator(task_id="publish", trigger_rule="all_done")
     # After what waited was sent: that may have been of a model which was retired meanwhile.

@@ -62,6 +62,8 @@ def test_it_looks_more_often_than_the_canary_runs_and_then_delivers_whatever_it_
     for after in ("deliver", "publish"):
         assert dag.task_dict[after].upstream_task_ids == {"look"}
         assert dag.task_dict[after].trigger_rule == "all_done"
+    assert dag.task_dict["look"].upstream_task_ids == {"reap"}
+    assert dag.task_dict["look"].trigger_rule == "all_done"
     assert dag.task_dict["retire"].upstream_task_ids == {"publish"}
     assert dag.task_dict["retire"].trigger_rule == "all_done"
     for task in dag.tasks:
@@ -71,7 +73,7 @@ def test_it_looks_more_often_than_the_canary_runs_and_then_delivers_whatever_it_
 
 def test_the_scheduler_can_store_it(dag: DAG) -> None:
     stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
-    assert sorted(stored.task_dict) == ["deliver", "look", "publish", "retire"]
+    assert sorted(stored.task_dict) == ["deliver", "look", "publish", "reap", "retire"]
 
 
 def test_parsing_it_loads_nothing_heavy(project: Project) -> None:

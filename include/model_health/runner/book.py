@@ -13,7 +13,7 @@ from datetime import datetime
 from model_health.delivery.enqueue import run_items
 from model_health.errors import StoreError
 from model_health.report.identity import HostIdentity, ModelIdentity
-from model_health.report.manifest import MANIFEST_VERSION, AirflowIds, Manifest, PromptEntry, Verdict
+from model_health.report.manifest import MANIFEST_VERSION, AirflowIds, Manifest, PromptEntry
 from model_health.report.samples import Sample, samples_of_manifest
 from model_health.report.serialise import to_gzip, to_json
 from model_health.report.trace import SCHEMA_VERSION, Trace
@@ -21,7 +21,16 @@ from model_health.sinks.context import context_of
 from model_health.store.index.index import Index
 from model_health.store.index.outbox import OutboxItem
 from model_health.store.index.outbox_status import told_events
-from model_health.store.index.records import Attempt, Identity, Point, RunFilter, RunResult, RunStart, SampleRecord
+from model_health.store.index.records import (
+    Attempt,
+    Identity,
+    Point,
+    RunFilter,
+    RunRecord,
+    RunResult,
+    RunStart,
+    SampleRecord,
+)
 from model_health.store.names import RunFolder
 from model_health.store.reports import ReportStore, StoredFile
 
@@ -64,6 +73,10 @@ class RunBook:
         if self._attempt is not None and not self.index.heartbeat(self._attempt):
             raise StoreError("a newer try of this run took over", subject=self.start.run_id)
 
+    def beat(self) -> bool:
+        """Record a heartbeat if the run has begun; False where nobody waits for it any more."""
+        return self._attempt is None or self.index.heartbeat(self._attempt)
+
     def keep(self, trace: Trace, prompt_id: str) -> StoredFile:
         """Store one report."""
         return self.store.write_report(self.folder, prompt_id, to_gzip(trace))
@@ -71,6 +84,7 @@ class RunBook:
     def finish(self, manifest: Manifest, records: Sequence[SampleRecord], samples: Sequence[Sample]) -> StoredFile:
         """Store the manifest; record the run with its numbers, and what its sinks shall get, in one transaction."""
         assert self._attempt is not None, "begin comes first"
+        self.alive()  # else this manifest would replace that of a newer try, or of whoever gave this one up
         stored = self.store.write_manifest(self.folder, to_json(manifest, indent=2))
         result = RunResult(
             ended_at=manifest.ended_at,
@@ -113,16 +127,29 @@ class RunBook:
         return stored
 
     def _outbox(self, manifest: Manifest, samples: Sequence[Sample]) -> list[OutboxItem]:
-        key, context = self.folder.key, context_of(manifest)
-        with self.index.reading("read what was told of an earlier try") as connection:
-            told = {target: event["verdict"] for target, event in told_events(connection, key).items()}
-        return run_items(key, self.sinks, samples, context, manifest, self._previous_verdict(), told)
+        return _items(self.index, self.folder, self.start.started_at, manifest, samples, self.sinks)
 
-    def _previous_verdict(self) -> Verdict | None:
-        """What the run before this one said, of the same model and suite."""
-        before = RunFilter(model=self.folder.model, suite=self.folder.suite, until=self.start.started_at)
-        earlier = (run for run in self.index.runs(before, limit=_LOOK_BACK) if run.run_key != self.folder.key)
-        return next((run.verdict for run in earlier if run.verdict is not None), None)
+
+def orphan_items(index: Index, run: RunRecord, manifest: Manifest, sinks: Sequence[str]) -> list[OutboxItem]:
+    """What sinks shall hear of a run that nobody holds any more."""
+    return _items(index, run.folder, run.started_at, manifest, samples_of_manifest(manifest), sinks)
+
+
+def _items(
+    index: Index,
+    folder: RunFolder,
+    started_at: datetime,
+    manifest: Manifest,
+    samples: Sequence[Sample],
+    sinks: Sequence[str],
+) -> list[OutboxItem]:
+    with index.reading("read what was told of an earlier try") as connection:
+        told = {target: event["verdict"] for target, event in told_events(connection, folder.key).items()}
+    # What the run before this one said, of the same model and suite.
+    before = RunFilter(model=folder.model, suite=folder.suite, until=started_at)
+    earlier = (run for run in index.runs(before, limit=_LOOK_BACK) if run.run_key != folder.key)
+    previous = next((run.verdict for run in earlier if run.verdict is not None), None)
+    return run_items(folder.key, sinks, samples, context_of(manifest), manifest, previous, told)
 
 
 def run_start(

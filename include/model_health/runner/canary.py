@@ -28,6 +28,7 @@ from model_health.runner.book import RunBook, record_of, run_start
 from model_health.runner.collector import collector_paused
 from model_health.runner.compare_night import NightComparison
 from model_health.runner.generate import generate_measured
+from model_health.runner.heartbeat import beating
 from model_health.runner.identity import identify, model_info, vocab_size
 from model_health.runner.loading import LoadedModel, load_model
 from model_health.runner.memory import PeakMemory
@@ -97,7 +98,8 @@ def run_canaries(
         try:
             if request.compare:
                 run.night = NightComparison(request, config, suite, settings)
-            return run.measure(project)
+            with beating(run.book.beat):
+                return run.measure(project)
         except BaseException as error:
             run.give_up(error)
             if isinstance(error, ModelHealthError) or not isinstance(error, Exception):

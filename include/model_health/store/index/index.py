@@ -168,9 +168,25 @@ class Index:
         """The runs that match, newest first."""
         return [queries.run_record(row) for row in self.rows(queries.select_runs(where or RunFilter(), limit, offset))]
 
-    def silent_runs(self, after: timedelta) -> list[RunRecord]:
-        """Runs that say `started` but gave no sign of life for `after`: their process died without a word."""
-        return self.runs(RunFilter(status=RunStatus.STARTED, heartbeat_before=self._clock() - after))
+    def silent_runs(self, after: timedelta, *, ahead: timedelta | None = None, limit: int = 100) -> list[RunRecord]:
+        """Runs that say `started` but gave no sign of life for `after`: their process died without a word.
+
+        With `ahead`, those as well whose last sign lies further ahead than that: a clock was set back, and they would
+        never grow old.
+        """
+        now = self._clock()
+        found = self.runs(RunFilter(status=RunStatus.STARTED, heartbeat_before=now - after), limit=limit)
+        if ahead is not None:
+            found += self.runs(RunFilter(status=RunStatus.STARTED, heartbeat_after=now + ahead), limit=limit)
+        return found[:limit]
+
+    def reap_run(self, run: RunRecord, reason: str, outbox: Sequence[OutboxItem] = ()) -> bool:
+        """Record that a run that was read as started could not be measured, unless it gave a sign of life since.
+
+        Returns False and changes nothing where it did, ended, or a newer try took over.
+        """
+        with self.transaction("record a dead run") as connection:
+            return write.reap_run(connection, run, reason, self._clock(), outbox)
 
     def samples(self, run_key: str) -> list[SampleRecord]:
         """The samples of a run, by prompt id."""

@@ -29,6 +29,8 @@ def select_runs(where: RunFilter, limit: int, offset: int) -> Select[Any]:
         conditions.append(runs.c.started_at < where.until)
     if where.heartbeat_before is not None:
         conditions.append(runs.c.heartbeat_at < where.heartbeat_before)
+    if where.heartbeat_after is not None:
+        conditions.append(runs.c.heartbeat_at > where.heartbeat_after)
     newest = (runs.c.started_at.desc(), runs.c.id.desc())
     return select(runs).where(*conditions).order_by(*newest).limit(limit).offset(offset)
 

@@ -199,7 +199,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs to list; None does not filter. `since` is inclusive, `until` and `heartbeat_before` are not."""
+    """Which runs to list; None does not filter. `since` is inclusive, `until` and the two of heartbeats are not."""
 
     model: str | None = None
     suite: str | None = None
@@ -211,6 +211,7 @@ class RunFilter:
     since: datetime | None = None
     until: datetime | None = None
     heartbeat_before: datetime | None = None
+    heartbeat_after: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from model_health.store.index.records import (
     Attempt,
     Identity,
     Point,
+    RunRecord,
     RunResult,
     RunStart,
     RunStatus,
@@ -150,6 +151,16 @@ def record_failure(
         if measured or (row.try_number or 0) > (start.try_number or 0):
             return False
     return fail_run(connection, start_run(connection, start), reason, log_tail, ended_at, outbox)
+
+
+def reap_run(
+    connection: Connection, run: RunRecord, reason: str, ended_at: datetime, outbox: Sequence[OutboxItem] = ()
+) -> bool:
+    """`fail_run` for whoever holds no attempt, of a run that gave no sign of life since `run` was read."""
+    same = (runs.c.run_key == run.run_key, runs.c.status == RunStatus.STARTED.value)
+    silent = (runs.c.heartbeat_at == run.heartbeat_at, runs.c.started_at == run.started_at)
+    token = connection.execute(select(runs.c.attempt).where(*same, *silent).with_for_update()).scalar_one_or_none()
+    return token is not None and fail_run(connection, Attempt(run.run_key, token), reason, "", ended_at, outbox)
 
 
 def heartbeat(connection: Connection, attempt: Attempt, now: datetime) -> bool:
