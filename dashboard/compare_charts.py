@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import altair as alt
 
 import palette
-from chart_parts import drawn, over
+from chart_parts import drawn, over, titled
 from compare_rows import Effect, Spot
 
 SHOWN = 40
@@ -91,7 +91,12 @@ def profile(spots: Sequence[Spot], title: str) -> alt.LayerChart:
             alt.Tooltip("band:N", title="Band"),
         ],
     )
-    return over([line, limit, points], 320)
+    first = next((spot.name for spot in spots if spot.band == "out of band"), None)
+    said = f"First out of its band: {first}" if first else "None is out of its band"
+    notes = (
+        "Dashed: how far harmless changes reach" if any(spot.limit is not None for spot in spots) else "No band known"
+    )
+    return over([line, limit, points], 360, titled(said, notes))
 
 
 def effects(rows: Sequence[Effect], *, margin: float | None = None) -> alt.LayerChart:
@@ -151,4 +156,5 @@ def effects(rows: Sequence[Effect], *, margin: float | None = None) -> alt.Layer
             ),
         )
     )
-    return over([rules, bars, points], 110 + 24 * len(values))
+    notes = f"Dashed: the {margin:.3g} bits that are allowed" if margin is not None else ""
+    return over([rules, bars, points], 150 + 24 * len(values), titled("Change of surprisal by prompt", notes))

@@ -151,7 +151,12 @@ def read_address(text: str) -> tuple[str, str, datetime] | None:
 
 def shortfalls(record: SelfTestRecord) -> list[str]:
     """The promises that were not kept, in words."""
-    found = record.figures.get("shortfalls", ())
+    return shortfalls_of(record.figures)
+
+
+def shortfalls_of(figures: Mapping[str, Any]) -> list[str]:
+    """The same from the figures of a self-test; none where an older one kept no such words."""
+    found = figures.get("shortfalls", ())
     return [str(one) for one in found] if isinstance(found, list | tuple) else []
 
 

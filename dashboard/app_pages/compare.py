@@ -243,7 +243,7 @@ def _profile(spots: list[compare_rows.Spot], what: str, axis: str, name: str) ->
     first = compare_rows.first_out(spots)
     said = f"The first out of its band is {first}." if first else "None is out of its band."
     widgets.chart(compare_charts.profile(spots, axis), f"{name}-chart", f"{axis} along the depth. {said}")
-    st.caption(f"{said} The dashed line is how far harmless changes reach; the foot of the axis is zero.")
+    st.caption("The foot of the axis is zero: the same bits.")
     with st.expander("As a table"):
         rows = compare_rows.spot_rows(spots, what)
         widgets.table(rows, name, columns=_numbers(f"Mean {what}", f"Largest {what}", "Harmless up to"))
@@ -253,10 +253,7 @@ def _effects(effects: list[compare_rows.Effect], margin: float | None, name: str
     worse = sum(one.reading == "worse" for one in effects if not one.overall)
     says = f"{worse} of {sum(not one.overall for one in effects)} prompts are worse by their own interval."
     widgets.chart(compare_charts.effects(effects, margin=margin), f"{name}-chart", f"Change of surprisal. {says}")
-    allowed = f" The dashed line is the {margin:.3g} bits that are allowed." if margin is not None else ""
-    st.caption(
-        f"{says}{allowed} A prompt's interval is over its own tokens, which hang together: only *all prompts* decides."
-    )
+    st.caption(f"{says} A prompt's interval is over its own tokens, which hang together: only *all prompts* decides.")
     with st.expander("As a table"):
         widgets.table(
             compare_rows.effect_rows(effects), name, columns=_numbers("Change (bits per token)", "Low", "High")
