@@ -17,7 +17,7 @@ from model_health.bench.rounds import measure_cell
 from model_health.bench.single import Work, peak_of, run_once
 from model_health.errors import BadInput, CaptureError
 
-KINDS: tuple[Kind, ...] = ("again", "flags", "standard", "full")
+KINDS: tuple[Kind, ...] = ("again", "flags", "standard/4", "full")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ ABOUT: dict[str, tuple[str, str]] = {
     "parse_cpu": ("s", "reading the Dag folder with 1,000 configured models, after Airflow's own imports, CPU time"),
     "parse_wall": ("s", "reading the Dag folder with 1,000 configured models, after Airflow's own imports, wall time"),
 }
-PARTS = ("suite", "parse", "validate")
+PARTS = ("suite", "parse", "validate", "profile")
 
 
 def measure_extras(parts: Sequence[str], rounds: int, say: Say) -> Extras:
@@ -46,6 +46,13 @@ def measure_extras(parts: Sequence[str], rounds: int, say: Say) -> Extras:
             found["validate_seconds"] = _validate(rounds)
         else:
             say("validate: left out, Great Expectations is not installed")
+    about = dict(ABOUT)
+    if "profile" in parts:
+        from model_health.bench.profile import measure_profiles
+
+        for name, (what, shares) in measure_profiles(rounds, say).items():
+            about[name] = ("share", what)
+            found[name] = shares
     here, made, code, installed = machine(torch.device("cpu")), now(), commit(), versions()
     extras = [
         Extra(
@@ -54,8 +61,8 @@ def measure_extras(parts: Sequence[str], rounds: int, say: Say) -> Extras:
             machine=here,
             versions=installed,
             name=name,
-            unit=ABOUT[name][0],
-            about=ABOUT[name][1],
+            unit=about[name][0],
+            about=about[name][1],
             values=tuple(values),
         )
         for name, values in found.items()

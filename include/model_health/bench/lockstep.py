@@ -24,9 +24,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from model_health.bench.records import Kind, Run, Span
+from model_health.bench.records import Kind, Run, Span, switches_of
 from model_health.bench.single import Work
-from model_health.config.measure import PRESETS
 from model_health.errors import BadInput
 from model_health.metrics.recording import Recording, record
 from model_health.runner.loading_quiet import quiet_transformers
@@ -81,7 +80,8 @@ class _Lane:
         arguments = self.work.arguments()
         kind = self.kind
         self._begin()
-        with nullcontext() if kind == "plain" or kind == "again" else record(model, PRESETS[kind]) as recording:
+        switches = switches_of(kind)
+        with nullcontext() if switches is None else record(model, switches) as recording:
             # registered after the probes, so it runs after them
             handle = model.register_forward_hook(self._forward_ended)
             try:

@@ -7,6 +7,7 @@ change; only what the probes add is held, and only against growing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,10 +18,9 @@ from pydantic import Field, ValidationError
 from model_health.bench.counting import Tally
 from model_health.bench.machine import versions
 from model_health.bench.models import SHAPES, Shape, build_shape, prompt
-from model_health.bench.records import WATCHED, Kind, read_json
+from model_health.bench.records import WATCHED, Kind, read_json, switches_of
 from model_health.bench.single import Work
 from model_health.config.base import ConfigModel
-from model_health.config.measure import PRESETS
 from model_health.errors import BadInput
 from model_health.metrics.recording import record
 from model_health.runner.loading_quiet import quiet_transformers
@@ -66,7 +66,7 @@ class Case:
     shape: Shape
     padded: bool = False
     cache: str = "dynamic"
-    kinds: tuple[Kind, ...] = WATCHED
+    kinds: tuple[Kind, ...] = ("flags", "standard", "full")
 
 
 def _narrow(name: str, **fields: Any) -> Shape:
@@ -76,7 +76,7 @@ def _narrow(name: str, **fields: Any) -> Shape:
 
 _LLAMA = _narrow("llama-12", hidden_size=96, intermediate_size=128)
 CASES: Mapping[str, Case] = {
-    "llama-12": Case(_LLAMA),
+    "llama-12": Case(_LLAMA, kinds=WATCHED),
     "llama-12, padded": Case(_LLAMA, padded=True, kinds=("standard",)),
     "llama-12, static cache": Case(_LLAMA, cache="static", kinds=("standard",)),
     "gpt2-small": Case(_narrow("gpt2-small", n_embd=96)),
@@ -104,11 +104,9 @@ def _count(work: Work, kind: Kind) -> Price:
     marks: list[tuple[int, int, int]] = []
     model: Any = work.model
     with torch.inference_mode(), quiet_transformers():
-        if kind == "plain" or kind == "again":
+        switches = switches_of(kind)
+        with nullcontext() if switches is None else record(model, switches):
             _generate(model, work.arguments(), marks)
-        else:
-            with record(model, PRESETS[kind]):
-                _generate(model, work.arguments(), marks)
     prefill, *steps, end = marks
     assert len(steps) == work.new_tokens - 1, f"{len(marks) - 1} forward passes are not one a token"
     return Price(

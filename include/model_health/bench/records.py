@@ -12,14 +12,24 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from model_health.config.base import ConfigModel
+from model_health.config.measure import PRESETS, MeasureSwitches
 from model_health.errors import BadInput
 
 Phase = Literal["decode", "prefill", "generate", "total"]
 Clock = Literal["cpu", "wall"]
-Kind = Literal["plain", "again", "flags", "standard", "full"]
-"""`plain` is generate without probes; `again` is a second plain run in the round: its ratio shows the noise."""
+Kind = Literal["plain", "again", "flags", "standard/4", "standard", "full"]
+"""`plain` is generate without probes; `again` is a second plain run in the round: its ratio shows the noise.
+`standard/4` is `standard` with `every: 4`: layers are looked at on the prefill and on every fourth decode step."""
 How = Literal["whole", "lockstep"]
-WATCHED: tuple[Kind, ...] = ("flags", "standard", "full")
+WATCHED: tuple[Kind, ...] = ("flags", "standard/4", "standard", "full")
+
+
+def switches_of(kind: Kind) -> MeasureSwitches | None:
+    """What is measured in runs of a kind; None where nothing watches."""
+    if kind == "plain" or kind == "again":
+        return None
+    return PRESETS["standard"].model_copy(update={"every": 4}) if kind == "standard/4" else PRESETS[kind]
+
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0.0)]

@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from model_health.bench.records import Kind, Peak, Run, Span
-from model_health.config.measure import PRESETS
+from model_health.bench.records import Kind, Peak, Run, Span, switches_of
 from model_health.metrics.recording import Recording, record
 from model_health.runner.loading_quiet import quiet_transformers
 from model_health.runner.memory import PeakMemory
@@ -91,7 +90,8 @@ def run_once(work: Work, kind: Kind, *, round_number: int = 0, place: int = 0, n
     probes: float | None = None
     gc.collect()
     with torch.inference_mode(), quiet_transformers():
-        watching = nullcontext() if kind == "plain" or kind == "again" else record(work.model, PRESETS[kind])
+        switches = switches_of(kind)
+        watching = nullcontext() if switches is None else record(work.model, switches)
         watch = _Stopwatch(device)
         with watching as recording:
 

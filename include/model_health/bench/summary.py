@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model_health.bench.ratios import Estimate, estimate, paired, peak_ratios, probe_share, seconds
-from model_health.bench.records import Block, Clock, Kind, Phase
+from model_health.bench.records import WATCHED, Block, Clock, Kind, Phase
 
 PHASES: tuple[Phase, ...] = ("decode", "prefill", "total")
 CLOCKS: tuple[Clock, ...] = ("cpu", "wall")
@@ -21,7 +21,7 @@ def percent(found: Estimate | None) -> str:
 def kinds_of(blocks: Sequence[Block]) -> list[Kind]:
     """The kinds that ran besides plain, in their usual order."""
     present = {run.kind for block in blocks for run in block.runs}
-    order: tuple[Kind, ...] = ("again", "flags", "standard", "full")
+    order: tuple[Kind, ...] = ("again", *WATCHED)
     return [kind for kind in order if kind in present]
 
 

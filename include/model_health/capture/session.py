@@ -28,6 +28,7 @@ from model_health.capture.router_probes import RouterProbes
 from model_health.capture.routers import find_routers
 from model_health.capture.states import block_state
 from model_health.capture.supported import check_generation, eos_tokens, prompt_of, token_limit
+from model_health.capture.switched_hooks import SwitchedHooks
 from model_health.config.layers import LAYER_LEFT_OUT
 from model_health.errors import CaptureError, ModelHealthError
 
@@ -65,6 +66,7 @@ class Capture:
         """The newest block output of each stack in this pass, and the block's number."""
         self._refused: set[StackName] = set()
         self._every = observer.wants.every
+        self._layer_hooks = SwitchedHooks()
         self._chosen = self._choose()
         both = bool(model.config.is_encoder_decoder)
         watches_head = observer.wants.prompt_logits and not both and self.layout.head is not None
@@ -122,17 +124,18 @@ class Capture:
         if self._head is not None:
             self._head.attach(self._keep)
             self._undo.append(self._head.forget)
+        self._undo.append(self._layer_hooks.remove)
         self._attach_stack(StackName.DECODER, self.layout.decoder)
         if self.layout.encoder is not None:
             self._attach_stack(StackName.ENCODER, self.layout.encoder)
+        self._layer_hooks.switch(on=True)
         RouterProbes(self.observer, self._pass, self._layer_guard).attach(self._routers, self._keep)
 
     def _attach_stack(self, name: StackName, stack: StackLayout) -> None:
         self._keep(stack.module.register_forward_hook(self._guard(self._final_probe(name, stack))))
         if self.observer.wants.hidden:
             for index in self._chosen[name]:
-                probe = self._layer_guard(self._layer_probe(name, index, stack))
-                self._keep(stack.layers[index].register_forward_hook(probe))
+                self._layer_hooks.add(stack.layers[index], self._guard(self._layer_probe(name, index, stack)))
         if self.observer.wants.attention:
             self._attention.attach(name, stack, self._chosen[name], self._undo.append)
 
@@ -253,6 +256,7 @@ class Capture:
             raise CaptureError(f"a forward pass came without {name}", subject=type(self.model).__name__)
         self._pass.step += 1
         self._pass.idle = self._pass.step % self._every != 0
+        self._layer_hooks.switch(on=not self._pass.idle)
         self._pass.cache = kwargs.get("past_key_values")
         # a causal prefill reads the prompt: some models add a token of their own, which then has no mask and no name
         first = self._pass.step == 0 and not self.model.config.is_encoder_decoder
