@@ -33,6 +33,10 @@ os.environ.update(
 )
 
 
+# Tiny models gain nothing from a second thread, and several processes of tests share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_unconfigure() -> None:
     """Remove the Airflow home of this run."""
     shutil.rmtree(_airflow_home, ignore_errors=True)
