@@ -32,5 +32,6 @@ def titled(text: str, *notes: str) -> alt.TitleParams:
     said = [note for note in notes if note]
     if not said:
         return alt.TitleParams(text, anchor="start")
-    look = {"subtitleColor": palette.NOTE, "subtitleFontSize": 12, "subtitlePadding": 4}
-    return alt.TitleParams(text, anchor="start", subtitle=said, **look)
+    return alt.TitleParams(
+        text, anchor="start", subtitle=said, subtitleColor=palette.NOTE, subtitleFontSize=12, subtitlePadding=4
+    )

@@ -57,9 +57,9 @@ def sightings(view: PromptView) -> list[Sighting]:
     unhealthy = set(view.ours.unhealthy_flags or ())
     for loop in view.ours.loops or ():
         seen_in = "tokens" if loop.witness == "tokens" else "hidden states"
-        where = f"over {loop.length} tokens from step {loop.start_step}, seen in {seen_in}"
+        extent = f"over {loop.length} tokens from step {loop.start_step}, seen in {seen_in}"
         grave = bool(unhealthy & LOOP_FLAGS)
-        found.append(Sighting(f"Loop of period {loop.period} {where}", loop.start_step, grave=grave))
+        found.append(Sighting(f"Loop of period {loop.period} {extent}", loop.start_step, grave=grave))
     high = np.flatnonzero(high_entropy(view))
     if high.size:
         times = "once" if high.size == 1 else f"at {high.size} steps"

@@ -38,11 +38,16 @@ def tokens(view: PromptView, *, hidden: bool) -> None:
     left, right = st.columns([2, 1], vertical_alignment="bottom")
     with left:
         named = st.segmented_control(
-            "Coloured by", ["Surprisal", "Entropy"], default="Surprisal", key="colour", bind="query-params"
+            "Coloured by",
+            ["Surprisal", "Entropy"],
+            default="Surprisal",
+            required=True,
+            key="colour",
+            bind="query-params",
         )
     with right:
         step = place("Step", "step", len(view.steps), "The token that is framed in the text; 0 is the prefill's")
-    by = token_text.colouring(view, (named or "Surprisal").lower())
+    by = token_text.colouring(view, named.lower())
     if hidden:
         st.caption(":material/visibility_off: Texts are hidden in this installation (`hide_text`).")
     if not np.isfinite(by.values).any():

@@ -146,7 +146,7 @@ if view.ours.run_id and "run" in st.query_params:
 _head(view)
 _findings(view)
 which = st.segmented_control(
-    "View", VIEWS, default=VIEWS[0], key="view", bind="query-params", label_visibility="collapsed"
+    "View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params", label_visibility="collapsed"
 )
 hidden = data.settings().hide_text
 if which == "Layers":

@@ -38,7 +38,7 @@ def _head(detail: data.RunDetail, settings: Settings) -> None:
     with st.container(horizontal=True):
         model, suite = record.folder.model, record.folder.suite
         links.link(f"{model} over time", "model", model=model, suite=suite, icon=":material/show_chart:")
-        links.link("Compare", "compare", run=record.run_key, icon=":material/compare_arrows:")
+        links.link("Compare", "compare", kind="Two runs", second=record.run_key, icon=":material/compare_arrows:")
         if settings.airflow_url and record.dag_id and record.dag_run_id:
             place = f"dags/{quote(record.dag_id, safe='')}/runs/{quote(record.dag_run_id, safe='')}"
             st.link_button("Open in Airflow", f"{settings.airflow_url}/{place}", icon=":material/open_in_new:")

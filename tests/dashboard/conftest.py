@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 import data
 from model_health.store.index.index import Index
+from support.dashboards import Seeded, seed_dashboard
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
 Opener = Callable[..., AppTest]
@@ -43,3 +44,17 @@ def page() -> Opener:
         return test.run()
 
     return open_page
+
+
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Seeded:
+    """A store with healthy and sick runs, real reports, and old traces: made once, never written to."""
+    return seed_dashboard(tmp_path_factory.mktemp("dashboard"))
+
+
+@pytest.fixture
+def on_seeded(seeded: Seeded, monkeypatch: pytest.MonkeyPatch) -> Seeded:
+    """Points the pages at the seeded store."""
+    for name, value in seeded.environment.items():
+        monkeypatch.setenv(name, value)
+    return seeded
