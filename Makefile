@@ -21,7 +21,7 @@ printf '==> %s: ok, %s s\n' '$(1)' "$$SECONDS"
 endef
 
 .PHONY: help run test setup check lint types layers docs docs-check coverage-table pytest test-fast test-gpu bench \
-	bench-quick bench-gpu bench-gate bench-counts self-test rehearse format lock dashboard clean distclean
+	bench-quick bench-gpu bench-gate bench-counts self-test rehearse format lock dashboard demo clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -145,6 +145,14 @@ lock: setup ## resolve requirements.in again into requirements.lock
 
 dashboard: setup ## show the runs at 127.0.0.1:8501
 	$(BIN)/streamlit run dashboard/streamlit_app.py
+
+# A folder of its own: the demonstration never mixes with real runs.
+DEMO_OUT ?= .model-health/demo
+DEMO_ARGS ?=
+
+demo: setup ## make up a year of nights with incidents (synthetic), and show them at 127.0.0.1:8501
+	$(BIN)/model-health demo --out $(DEMO_OUT) $(DEMO_ARGS)
+	MODEL_HEALTH_HOME=$(DEMO_OUT) $(BIN)/streamlit run dashboard/streamlit_app.py
 
 clean: ## remove what tools left behind; runs and .venv stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
