@@ -9,10 +9,12 @@ import pytest
 from model_health.bench.bars import CELL_BARS, EXTRA_BARS, cell_lines, extra_lines, standing
 from model_health.bench.command import main
 from model_health.bench.ratios import Estimate
-from model_health.bench.records import Cell
+from model_health.bench.records import EVENTS, Cell
+from model_health.bench.render import document
 from model_health.bench.results import Results, read_results
 from support.benchmarks import CELL, MACHINE, block, extras, rounds, run, save
 
+OTHER = Cell(model="m", batch=1, prompt=16)
 COUNTS = Path(__file__).with_name("operation_counts.json")
 
 
@@ -69,6 +71,22 @@ def test_extras_are_shown_in_the_unit_of_their_bar(tmp_path: Path) -> None:
     assert lines[EXTRA_BARS[2].text].measured == "51 KB [50, 52]"
     assert lines[EXTRA_BARS[2].text].standing == "met"
     assert lines[EXTRA_BARS[1].text].standing == "not met"
+
+
+def test_a_missed_bar_says_why_once_and_a_met_one_says_nothing(tmp_path: Path) -> None:
+    missed = document([results_of(tmp_path, rounds("flags", [1.02]), rounds("flags", [1.03], cell=OTHER))], None)
+    assert missed.count(CELL_BARS[3].why) == 1
+    met = document([results_of(tmp_path / "met", rounds("flags", [1.001]))], None)
+    assert CELL_BARS[3].why not in met
+    assert "missed" not in met
+
+
+def test_a_profile_is_a_table_of_events_by_cell(tmp_path: Path) -> None:
+    shares = {"profile_1x16_logits": [0.01, 0.02, 0.03], "profile_16x256_logits": [0.013]}
+    page = document([results_of(tmp_path, extras(**shares))], None)
+    assert "| event | 1 x 16 | 16 x 256 |" in page
+    assert f"| {EVENTS['logits']} | 2.0 % [1.0, 3.0] | 1.3 % [1.3, 1.3] |" in page
+    assert "profile_" not in page
 
 
 def test_processes_are_merged_and_machines_are_not(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def extras(machine: Machine = MACHINE, **values: Sequence[float]) -> Extras:
 
 def save(folder: Path, *results: Block | Extras) -> list[Path]:
     """Write them as result files."""
+    folder.mkdir(exist_ok=True)
     files = []
     for number, result in enumerate(results):
         files.append(folder / f"{number}.json")

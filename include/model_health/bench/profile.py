@@ -16,21 +16,13 @@ from typing import Any
 
 import torch
 
-from model_health.bench.records import Cell, Kind, switches_of
+from model_health.bench.records import EVENTS, PROFILE, PROFILED, Cell, Kind, switches_of
 from model_health.bench.rounds import work_of
 from model_health.capture.session import Capture
 from model_health.errors import BadInput
 from model_health.metrics.recorder import HealthRecorder
 from model_health.runner.loading_quiet import quiet_transformers
 
-EVENTS: dict[str, str] = {
-    "logits": "logits, and the reduction of their blocks",
-    "choose": "the chosen token's logit, with blocks of logits that it completes",
-    "hidden": "copies of the blocks' outputs",
-    "final": "copies of final states",
-    "attention": "query rows and masks of attention",
-    "reduce": "reduction of collected rows and states",
-}
 _METHODS = {
     "logits": "logits",
     "forward_started": "choose",
@@ -40,8 +32,8 @@ _METHODS = {
     "forward_ended": "reduce",
 }
 CELLS: tuple[Cell, ...] = (
-    Cell(model="llama-12", batch=1, prompt=16, new_tokens=65),
-    Cell(model="llama-12", batch=16, prompt=256, new_tokens=65),
+    Cell(model=PROFILED, batch=1, prompt=16, new_tokens=65),
+    Cell(model=PROFILED, batch=16, prompt=256, new_tokens=65),
 )
 
 
@@ -110,6 +102,6 @@ def measure_profiles(rounds: int, say: Callable[[str], None]) -> dict[str, tuple
     for cell in CELLS:
         for event, shares in profile(cell, "standard", rounds).items():
             about = f"of a plain decode step, {cell.model}, {cell.batch} x {cell.prompt}, `standard`: {EVENTS[event]}"
-            found[f"profile_{cell.batch}x{cell.prompt}_{event}"] = (about, shares)
+            found[f"{PROFILE}{cell.batch}x{cell.prompt}_{event}"] = (about, shares)
         say(f"profile of {cell.name}: measured")
     return found

@@ -31,6 +31,18 @@ def switches_of(kind: Kind) -> MeasureSwitches | None:
     return PRESETS["standard"].model_copy(update={"every": 4}) if kind == "standard/4" else PRESETS[kind]
 
 
+PROFILE = "profile_"
+"""How the names of a profile's extras begin: then the cell's shape, then the event."""
+PROFILED = "llama-12"
+EVENTS: dict[str, str] = {
+    "logits": "logits, and the reduction of their blocks",
+    "choose": "the chosen token's logit, with blocks of logits that it completes",
+    "hidden": "copies of the blocks' outputs",
+    "final": "copies of final states",
+    "attention": "query rows and masks of attention",
+    "reduce": "reduction of collected rows and states",
+}
+
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0.0)]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from model_health.bench.bars import Line, best, cell_lines, clock_of, extra_lines, wait_lines
 from model_health.bench.operations import Counted, table
 from model_health.bench.ratios import estimate, paired, peak_ratios, probe_share, seconds
-from model_health.bench.records import Block, Cell, How, Kind, Machine, Phase
+from model_health.bench.records import EVENTS, PROFILE, PROFILED, Block, Cell, How, Kind, Machine, Phase
 from model_health.bench.results import Results
 from model_health.bench.summary import kinds_of, percent
 
@@ -57,13 +57,15 @@ def _machine(results: Results) -> Iterator[str]:
         yield ""
         yield from _bars(lines)
         yield ""
+        yield from _reasons(lines)
     if results.cells:
         yield "### The price of each preset"
         yield ""
         yield from _prices(results)
         yield ""
         yield from _cross_checks(results)
-    others = [extra for extras in results.extras.values() for extra in extras[:1]]
+    yield from _profiles(results)
+    others = [extras[0] for name, extras in results.extras.items() if extras and not name.startswith(PROFILE)]
     if others:
         yield "### Besides cells"
         yield ""
@@ -92,6 +94,37 @@ def _bars(lines: Iterable[Line]) -> Iterator[str]:
     for line in lines:
         yield f"| {line.bar if line.bar != before else ''} | {line.where} | {line.measured} | {line.standing} |"
         before = line.bar
+
+
+def _reasons(lines: Iterable[Line]) -> Iterator[str]:
+    """Each missed or open bar once, with where its time goes."""
+    missed = {line.bar: line.why for line in lines if line.standing != "met" and line.why}
+    if missed:
+        yield "### Where a bar is missed, and why"
+        yield ""
+        yield from (f"- {bar}. {why}" for bar, why in missed.items())
+        yield ""
+
+
+def _profiles(results: Results) -> Iterator[str]:
+    """Where the time of a watched decode step goes: a row per event of the probes, a column per cell."""
+    found = {name: estimate(results.values_of(name)) for name in results.extras if name.startswith(PROFILE)}
+    if not found:
+        return
+    cells = list(dict.fromkeys(name.split("_")[1] for name in found))
+    yield "### Where the time of a decode step goes"
+    yield ""
+    yield f"`standard` on {PROFILED}, one thread, as a share of a plain step; the way to the probes is not in it."
+    yield ""
+    yield "| event | " + " | ".join(cell.replace("x", " x ") for cell in cells) + " |"
+    yield "|---|" + "---:|" * len(cells)
+    for event, about in EVENTS.items():
+        shares = [found.get(f"{PROFILE}{cell}_{event}") for cell in cells]
+        told = [
+            f"{100 * one.median:.1f} % [{100 * one.low:.1f}, {100 * one.high:.1f}]" if one else "" for one in shares
+        ]
+        yield f"| {about} | " + " | ".join(told) + " |"
+    yield ""
 
 
 def _prices(results: Results) -> Iterator[str]:
