@@ -41,6 +41,23 @@ def choose(
     return chosen
 
 
+def number(label: str, param: str, count: int, *, help: str | None = None) -> int:
+    """A number from 0 to before `count` whose value is in the address as `?param=...`, also where a button set it.
+
+    A button sets it through `st.session_state[param]`. What the address asks for and is no such number becomes the
+    nearest one, or 0. With one number or none to choose from the field cannot be changed.
+    """
+    last, written = max(count - 1, 0), f"{param}_written"
+    asked = st.query_params.get(param)
+    if param not in st.session_state or (asked is not None and asked != st.session_state.get(written)):
+        st.session_state[param] = int(asked) if asked and asked.isascii() and asked.isdigit() else 0
+    # Never larger than a report can be: the field is drawn for every number below.
+    st.session_state[param] = min(max(int(st.session_state[param]), 0), last)
+    chosen = int(st.number_input(label, 0, max(last, 1), key=param, help=help, disabled=last == 0))
+    st.query_params[param] = st.session_state[written] = str(chosen)
+    return chosen
+
+
 def address(page: str, **params: str | int | None) -> str:
     """The address of a page, relative to every other page: it holds behind a proxy under any path."""
     given = {name: str(value) for name, value in params.items() if value is not None}

@@ -9,25 +9,13 @@ import streamlit as st
 
 import grids
 import layer_charts
+import links
 import prompt_facts
 import step_charts
 import token_text
 import widgets
 import wording
 from views import LAYER_METRICS, PromptView, measured
-
-LONG = 200
-"""Rows from which a table keeps to a height of its own."""
-
-
-def place(label: str, key: str, count: int, help: str | None = None) -> int:
-    """A number from 0 to before `count`, kept in the address under `key`; one that is too large becomes the last."""
-    last = max(count - 1, 0)
-    kept = st.session_state.get(key)
-    if isinstance(kept, int) and not 0 <= kept <= last:
-        st.session_state[key] = last
-    chosen = st.number_input(label, 0, max(last, 1), key=key, bind="query-params", help=help, disabled=last == 0)
-    return min(int(chosen), last)
 
 
 def tokens(view: PromptView, *, hidden: bool) -> None:
@@ -46,7 +34,9 @@ def tokens(view: PromptView, *, hidden: bool) -> None:
             bind="query-params",
         )
     with right:
-        step = place("Step", "step", len(view.steps), "The token that is framed in the text; 0 is the prefill's")
+        step = links.number(
+            "Step", "step", len(view.steps), help="The token that is framed in the text; 0 is the prefill's"
+        )
     by = token_text.colouring(view, named.lower())
     if hidden:
         st.caption(":material/visibility_off: Texts are hidden in this installation (`hide_text`).")
@@ -114,9 +104,9 @@ def layers(view: PromptView) -> None:
     with first:
         picked = st.selectbox("Metric", list(titles), key="metric", bind="query-params")
     with second:
-        layer = place("Layer", "layer", view.layer_count, "0 is the first block, never the embedding")
+        layer = links.number("Layer", "layer", view.layer_count, help="0 is the first block, never the embedding")
     with third:
-        step = place("Step", "step", len(view.steps), "0 is the prefill")
+        step = links.number("Step", "step", len(view.steps), help="0 is the prefill")
     metric = titles[picked]
     matrix = view.layers[metric.name]
     grid = grids.reduce(matrix, view.bad, worst=metric.worst)
@@ -198,10 +188,10 @@ def prompt(view: PromptView, *, hidden: bool) -> None:
     if attended:
         first, second, _ = st.columns([1, 1, 2])
         with first:
-            layer = place("Layer", "layer", len(analysis.layers))
+            layer = links.number("Layer", "layer", len(analysis.layers))
         heads = analysis.layers[layer].heads
         with second:
-            head = place("Head", "head", len(heads))
+            head = links.number("Head", "head", len(heads))
         if heads and heads[head].weights:
             count = len(heads[head].weights)
             note = f"Its {count} largest weights" if count > 1 else "Its largest weight"
