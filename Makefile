@@ -118,9 +118,11 @@ bench-gpu: ## the same on CUDA, with any Python that has torch, transformers and
 	PYTHONPATH=include $(PYTHON) -m model_health.bench render $(BENCH_OUT)-gpu/*.json
 
 # Counted operations are the same on every machine and fail the build. Times on a shared machine only inform.
-bench-gate: setup ## fail if the probes add operations or waits; print what they add in time
+bench-gate: setup ## fail if the probes add operations or waits; print what they add in time, and what rose
 	$(call section,operations,$(BENCH) operations --check $(COUNTS))
-	@$(BENCH) cell --model llama-12 --batch 4 --prompt 64 --presets again,flags,standard --rounds 3 --memory-rounds 0 || true
+	@mkdir -p $(BENCH_OUT)-gate; last=$(BENCH_OUT)-gate/last.json; \
+	$(BENCH) cell --model llama-12 --batch 4 --prompt 64 --presets again,flags,standard --rounds 3 --memory-rounds 0 \
+		--json "$$last.new" $$([ ! -f "$$last" ] || echo --against "$$last") && mv "$$last.new" "$$last" || true
 
 bench-counts: setup ## count again and write what is expected from now on
 	$(BENCH) operations --write $(COUNTS)
@@ -132,9 +134,11 @@ self-test: setup ## put faults into the real model, see whether they are noticed
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE nice -n 5 $(BIN)/model-health self-test --model smollm2-135m --suite core \
 		--markdown SELF_TEST.md $(SELF_TEST_ARGS)
 
+REHEARSE_ARGS ?= --quick
+
 rehearse: setup ## make candidates of the real model, see whether compare judges them rightly, and write COMPARE.md
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE nice -n 5 $(BIN)/model-health rehearse --model smollm2-135m --suite core \
-		--markdown COMPARE.md
+		--markdown COMPARE.md $(REHEARSE_ARGS)
 
 format: ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

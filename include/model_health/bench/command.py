@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_health.bench.records import WATCHED, Cell, Kind
+from model_health.bench.records import WATCHED, Cell, Kind, parse_block, read_json
 from model_health.config.base import did_you_mean
 from model_health.config.settings import wait_politely
 from model_health.errors import BadInput, ExitCode, ModelHealthError
@@ -42,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
                       help="in turn pass by pass (default on a CPU: far less noise), or run by run")  # fmt: skip
     cell.add_argument("--seed", type=int, default=0, help="of the order of runs")
     cell.add_argument("--json", type=Path, metavar="FILE", help="write the raw result there")
+    cell.add_argument("--against", type=Path, metavar="FILE",
+                      help="an earlier raw result: say where the price rose by more than its noise")  # fmt: skip
     cell.set_defaults(call=one_cell)
 
     counts = sub.add_parser(
@@ -72,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     matrix.set_defaults(call=many_cells)
 
     extras = sub.add_parser("extras", help="measure a whole suite, its reports, validation and the Dag folder")
-    extras.add_argument("--parts", type=words, default=["suite", "parse", "validate"], metavar="A,B")
+    extras.add_argument("--parts", type=words, default=["suite", "parse", "validate", "profile"], metavar="A,B")
     extras.add_argument("--rounds", type=positive, default=5)
     extras.add_argument("--json", type=Path, metavar="FILE", help="write the raw result there")
     extras.set_defaults(call=extra_parts)
@@ -115,8 +117,9 @@ def kinds(text: str) -> list[Kind]:
 def one_cell(arguments: argparse.Namespace) -> int:
     """`cell`: measure, print, and write the raw result if asked to."""
     from model_health.bench.rounds import measure_cell
-    from model_health.bench.summary import lines_of
+    from model_health.bench.summary import lines_of, risen
 
+    earlier = None if arguments.against is None else parse_block(read_json(arguments.against), str(arguments.against))
     cell = Cell(
         model=arguments.model,
         batch=arguments.batch,
@@ -138,7 +141,7 @@ def one_cell(arguments: argparse.Namespace) -> int:
     )
     if arguments.json is not None:
         write(arguments.json, block.model_dump_json())
-    for line in lines_of([block]):
+    for line in (*lines_of([block]), *(() if earlier is None else risen(earlier, block))):
         print(line)
     return ExitCode.HEALTHY
 

@@ -41,3 +41,22 @@ def lines_of(blocks: Sequence[Block]) -> Iterator[str]:
         memory = estimate(peak_ratios(blocks, kind))
         if memory is not None:
             yield f"  {kind} (peak memory): {percent(memory)}"
+
+
+def risen(earlier: Block, later: Block) -> Iterator[str]:
+    """Where watching costs more than it did, beyond the noise of both: their intervals do not touch.
+
+    It informs and fails nothing: a shared machine has its hours. Counted operations are what a build is held to.
+    """
+    if (earlier.cell, earlier.machine, earlier.how) != (later.cell, later.machine, later.how):
+        yield "  not held against the earlier result: it is of another cell, another machine or measured another way"
+        return
+    rises = 0
+    for kind in kinds_of([later]):
+        for phase in PHASES:
+            before, now = (estimate(paired([block], kind, phase, "cpu")) for block in (earlier, later))
+            if kind != "again" and before is not None and now is not None and now.low > before.high:
+                rises += 1
+                yield f"  {kind}, {phase} (cpu): {percent(now)} now, {percent(before)} on {earlier.made_at}: it rose"
+    if not rises:
+        yield f"  nothing rose by more than its noise since {earlier.made_at}"
