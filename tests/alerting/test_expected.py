@@ -15,18 +15,17 @@ from model_health.gates.freshness import EXPECTED
 from model_health.store.index.alerts import GateRecord, save_results
 from model_health.store.index.comparisons import ComparisonRecord, save_comparison
 from model_health.store.index.index import Index
-from model_health.store.index.self_tests import SelfTestRecord, TrialRecord, write_self_test
+from model_health.store.index.self_tests import write_self_test
 from support.gate_facts import a_rule
 from support.settled_comparisons import a_comparison
+from support.whole_self_tests import TRIAL, a_whole_self_test
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 RULES = [a_rule(name=name.replace("_", "-"), condition=name) for name in sorted(EXPECTED)]
 PAIRS = [("m", "s"), ("n", "s")]
 ROW = a_comparison(at=NOW - DAY)
-TRIAL = TrialRecord("harmless", "batch", "harmless change", "other", "equivalent", False, None, None, "not asked", None,
-                    None, "within tolerance", None)  # fmt: skip
-TEST = SelfTestRecord("m", "s", NOW - DAY, "float32", "cpu", True, True, {}, {}, 1.0, (TRIAL,))
+TEST = a_whole_self_test(started_at=NOW - DAY)
 
 
 @pytest.fixture

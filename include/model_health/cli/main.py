@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from model_health import __version__
-from model_health.cli import baselines, commands, compare, demo, operations, rehearse, self_test
+from model_health.cli import baselines, commands, compare, demo, operations, rehearse, self_test, store
 from model_health.cli.arguments import positive
 from model_health.errors import ExitCode, ModelHealthError
 
@@ -92,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     self_test.add_parsers(sub, _EPILOG)
     rehearse.add_parsers(sub, _EPILOG)
     demo.add_parsers(sub, _EPILOG)
+    store.add_parsers(sub, _EPILOG)
     return parser
 
 

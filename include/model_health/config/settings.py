@@ -71,6 +71,10 @@ class Settings(ConfigModel):
     airflow_url: str | None = Field(default=None, description="Base of links to Airflow.")
     dashboard_url: str | None = Field(default=None, description="Base of links to the dashboard.")
     hide_text: bool = Field(default=False, description="The dashboard shows no text of prompts and outputs.")
+    retention_days: Annotated[float, Field(gt=0.0)] | None = Field(default=None, description="Age of runs that go.")
+    retention_runs: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Runs that stay, of each model and suite."
+    )
     secrets_dir: Path | None = Field(
         default=None, repr=False, description="Folder of files, each of which holds the secret of its name."
     )
