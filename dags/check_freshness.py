@@ -1,8 +1,7 @@
 """Notice what does not happen: reports, comparisons with the baseline, self-tests; and an outbox that is stuck.
 
 A canary that stopped running looks healthy for ever, so this Dag looks at the clock. It also reminds of alerts that
-still stand, sends those that a silence held back, and tells Alertmanager again what stands. It reads the index, and the
-promotions of models that were never compared, and takes seconds.
+still stand, sends those that a silence held back, and tells Alertmanager again what stands. That takes seconds.
 
 `reap` comes first: runs whose process died without a word become runs that could not be measured. It waits some minutes
 where a run is silent, since only a heart that stands still while it is watched has stopped.
