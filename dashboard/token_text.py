@@ -30,7 +30,7 @@ STYLE = """<style>
 .mh-text span.t:hover { outline: 2px solid currentColor; }
 .mh-text .t::after { display: none; }
 .mh-text .t:hover::after { background: #1b2430; border-top: 2px solid #6fb3ec; bottom: 0; color: #fff;
-  content: attr(data-says); display: block; font-size: 0.85rem; left: 0; line-height: 1.5; padding: 0.5rem 1rem;
+  content: attr(aria-label); display: block; font-size: 0.85rem; left: 0; line-height: 1.5; padding: 0.5rem 1rem;
   position: fixed; right: 0; text-decoration: none; white-space: pre-wrap; z-index: 1000000; }
 .mh-text .high { text-decoration: underline wavy #c77a00 2px; text-underline-offset: 0.3em; }
 .mh-text .loop { border-bottom: 4px double #bc76ca; }
@@ -101,7 +101,7 @@ def text_html(view: PromptView, by: Colouring, *, chosen: int | None = None, hid
         shown = HIDDEN + " " if hidden else _written(raw)
         parts.append(
             f'<span class="{" ".join(classes)}" style="background-color: rgba(199, 122, 0, {strength:.3f})" '
-            f'data-says="{html.escape(says(view, step, hidden=hidden), quote=True)}">{html.escape(shown)}</span>'
+            f'aria-label="{_attribute(says(view, step, hidden=hidden))}">{html.escape(shown)}</span>'
         )
         if not hidden and raw.endswith("\n"):
             parts.append("<br>")
@@ -143,6 +143,14 @@ def looping(loops: Sequence[Loop], step: int) -> bool:
 def _written(text: str) -> str:
     """The text as it is read: line breaks become a sign, other controls are written out."""
     return "".join("↵" if char == "\n" else char if char.isprintable() else repr(char)[1:-1] for char in text) or "∅"
+
+
+def _attribute(text: str) -> str:
+    """Text for an attribute, with invisible joiners beside angle brackets.
+
+    The browser's sanitiser drops an attribute that holds `</script>` or `-->`, however it is escaped.
+    """
+    return html.escape(text.replace("<", "<\u2060").replace(">", "\u2060>"), quote=True)
 
 
 def _key(view: PromptView, by: Colouring) -> str:
