@@ -268,7 +268,7 @@ def test_ci_calls_make_test() -> None:
     assert re.search(r"^make test$", script, re.MULTILINE)
 
 
-WITH_ACTIONS = frozenset({"baseline"})
+WITH_ACTIONS = frozenset({"baseline", "store"})
 """Commands whose actions have options of their own."""
 
 
