@@ -159,7 +159,7 @@ demo: setup ## make up a year of nights with incidents (synthetic), and show the
 	MODEL_HEALTH_HOME=$(DEMO_OUT) $(BIN)/streamlit run dashboard/streamlit_app.py
 
 clean: ## remove what tools left behind; runs and .venv stay
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist test-artifacts
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## also remove .venv, Airflow's database and the local runs

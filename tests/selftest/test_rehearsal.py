@@ -78,11 +78,13 @@ def test_the_command_writes_the_page_and_leaves_the_installation_alone(
     monkeypatch.setenv("MODEL_HEALTH_HOME", str(settings.home))
     before = sorted(path.relative_to(settings.home) for path in settings.home.rglob("*") if "cache" not in path.parts)
     page = tmp_path / "COMPARE.md"
-    argv = ["rehearse", "--model", "tiny", "--candidate", "several", "--json", "--markdown", str(page)]
+    argv = ["rehearse", "--model", "tiny", "--candidate", "several", "--quick", "--json", "--markdown", str(page)]
     assert main(argv) == 0
     [row] = json.loads(capsys.readouterr().out)["rows"]
     assert row["answer"] == "identical"
+    assert row["suite"] == "smoke-quick"
     assert "several safetensors files" in page.read_text()
+    assert "quick: prompts of up to" in page.read_text()
     after = sorted(path.relative_to(settings.home) for path in settings.home.rglob("*") if "cache" not in path.parts)
     assert after == before
 

@@ -29,6 +29,8 @@ def add_parsers(sub: Any, epilog: str) -> None:
     parser.add_argument("--suite", metavar="NAME", help="a suite of configs/canaries; default: the model's first")
     parser.add_argument("--few", type=positive, default=FEW, metavar="N",
                         help=f"prompts with golden text that are too few; default {FEW}")  # fmt: skip
+    parser.add_argument("--quick", action="store_true",
+                        help="only short prompts with golden text, and short continuations")  # fmt: skip
     parser.add_argument("--candidate", action="append", default=[], metavar="TEXT",
                         help="only candidates whose name holds this (repeatable)")  # fmt: skip
     parser.add_argument("--markdown", metavar="PATH", help="write the whole result as a page of Markdown")
@@ -49,7 +51,11 @@ def run_rehearse(arguments: argparse.Namespace) -> int:
     from model_health.store.index.index import utc_now
 
     request = RehearsalRequest(
-        model=arguments.model, suite=arguments.suite, few=arguments.few, only=tuple(arguments.candidate)
+        model=arguments.model,
+        suite=arguments.suite,
+        few=arguments.few,
+        quick=arguments.quick,
+        only=tuple(arguments.candidate),
     )
     found = rehearse(request, settings, say=lambda line: print(line, file=sys.stderr, flush=True), clock=utc_now)
     content = json.dumps(found.to_json(), allow_nan=False)

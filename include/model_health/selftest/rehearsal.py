@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 from model_health.baseline.document import Provenance
 from model_health.config.load import load_project
-from model_health.config.models import ModelConfig
 from model_health.config.settings import Settings
-from model_health.config.suites import CanarySuite
+from model_health.config.suites import CanaryPrompt, CanarySuite
 from model_health.errors import SuiteError
 from model_health.runner.canary import run_canaries
 from model_health.runner.compare_run import CompareRequest, compare_candidate
@@ -36,7 +36,10 @@ from model_health.selftest.subject import Subject
 Say = Callable[[str], None]
 Clock = Callable[[], datetime]
 SHORT_TOKENS = 8
-"""Continuations of the suite of few prompts: what matters there is that golden text is too little to decide."""
+"""Continuations of a suite that was cut: what decides there is golden text."""
+LONGEST = 500
+"""Characters of a prompt that a quick rehearsal keeps."""
+QUICKLY = f", quick: prompts of up to {LONGEST} characters with golden text, continuations of {SHORT_TOKENS} tokens"
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class RehearsalRequest:
     Args:
         model, suite: by name; the model's first suite if None.
         few: prompts with golden text of the suite that is too small.
+        quick: only short prompts with golden text, and short continuations: a fifth of the cost.
         only: candidates whose name contains one of these; all if empty.
     """
 
     model: str
     suite: str | None = None
     few: int = 4
+    quick: bool = False
     only: tuple[str, ...] = ()
 
 
@@ -67,19 +72,19 @@ def rehearse(request: RehearsalRequest, settings: Settings, *, say: Say, clock: 
     suite = project.get_suite(request.suite or config.suites[0])
     wall, cpu = perf_counter(), process_time()
     wanted = [one for one in candidates() if not request.only or any(part in one.name for part in request.only)]
-    with _aside(settings, config, suite, request.few) as (place, few):
-        for name in dict.fromkeys(few if one.few else suite.name for one in wanted):
+    with _aside(settings, suite, request) as (place, usual, few):
+        for name in dict.fromkeys(few if one.few else usual for one in wanted):
             _accept(config.name, name, place, say, clock)
         loaded = load_model(config, place, progress=say)
         key = key_of(loaded, suite, production_shape(loaded), identify(loaded))
         subject = Subject(loaded, suite)
         rows = []
         for one in wanted:
-            rows.append(_judged(one, subject, few if one.few else suite.name, place, say, clock))
+            rows.append(_judged(one, subject, few if one.few else usual, place, say, clock))
             say(f"{config.name}: {one.name} on {rows[-1].suite}: {rows[-1].answer}, {rows[-1].verdict}")
     return Rehearsal(
         model=config.name,
-        suite=f"{suite.name} {suite.version}",
+        suite=f"{suite.name} {suite.version}{QUICKLY * request.quick}",
         dtype=key.dtype,
         device=key.device_name or key.device_kind,
         machine=str(key.platform),
@@ -116,25 +121,47 @@ def _judged(one: Candidate, subject: Subject, suite: str, place: Settings, say: 
 
 
 @contextmanager
-def _aside(settings: Settings, config: ModelConfig, suite: CanarySuite, few: int) -> Iterator[tuple[Settings, str]]:
-    """Settings with store, index and configuration of their own, and the name of the suite of few prompts in it."""
-    golden = [prompt for prompt in suite.prompts if prompt.golden is not None][:few]
-    if len(golden) < few:
-        raise SuiteError(f"has golden text for {len(golden)} prompts, not {few}", subject=f"suite {suite.name!r}")
-    name = f"{suite.name}-few"
-    small = suite.model_copy(update={"name": name, "prompts": tuple(golden), "golden_passages": ()})
-    content = small.model_dump(mode="json", exclude_unset=True) | {"name": name}
-    for prompt in content["prompts"]:
-        prompt["max_new_tokens"] = SHORT_TOKENS
+def _aside(settings: Settings, suite: CanarySuite, request: RehearsalRequest) -> Iterator[tuple[Settings, str, str]]:
+    """Settings with store, index and configuration of their own, the suite's name in it, and that of the few prompts.
+
+    Raises:
+        SuiteError: it has golden text for no more prompts than `few`.
+    """
+    golden = tuple(prompt for prompt in suite.prompts if prompt.golden is not None)
+    if len(golden) < request.few:
+        raise SuiteError(
+            f"has golden text for {len(golden)} prompts, not {request.few}", subject=f"suite {suite.name!r}"
+        )
+    made = [_cut(suite, "few", golden[: request.few], passages=False)]
+    if request.quick:
+        made.append(_cut(suite, "quick", tuple(one for one in golden if _characters(one) <= LONGEST), passages=True))
     with tempfile.TemporaryDirectory(prefix="model-health-") as folder:
         root = Path(folder)
         shutil.copytree(settings.configs_dir, root / "configs")
-        (root / "configs" / "canaries" / f"{name}.yaml").write_text(json.dumps(content), encoding="utf-8")
-        place = settings.model_copy(
+        for content in made:
+            place = root / "configs" / "canaries" / f"{content['name']}.yaml"
+            place.write_text(json.dumps(content), encoding="utf-8")
+        aside = settings.model_copy(
             update={
                 "configs_dir": root / "configs",
                 "store_uri": str(root / "store"),
                 "index_url": f"sqlite:///{root / 'index.db'}",
             }
         )
-        yield place, name
+        yield aside, made[-1]["name"] if request.quick else suite.name, made[0]["name"]
+
+
+def _cut(suite: CanarySuite, word: str, prompts: tuple[CanaryPrompt, ...], *, passages: bool) -> dict[str, Any]:
+    """A smaller suite as JSON: of these prompts, with short continuations, since golden text is what decides."""
+    content: dict[str, Any] = suite.model_dump(mode="json", exclude_unset=True)
+    kept = {prompt.id for prompt in prompts}
+    content["prompts"] = [
+        {**prompt, "max_new_tokens": SHORT_TOKENS} for prompt in content["prompts"] if prompt["id"] in kept
+    ]
+    if not passages:
+        content["golden_passages"] = []
+    return {**content, "name": f"{suite.name}-{word}"}
+
+
+def _characters(prompt: CanaryPrompt) -> int:
+    return len(prompt.text or "") + sum(len(message.content) for message in prompt.chat or ())

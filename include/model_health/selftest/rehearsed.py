@@ -148,7 +148,7 @@ def render(found: Rehearsal) -> str:
         for one in found.rows
     ]
     reasons = [f"- {one.candidate} ({one.suite}): {one.reason}" for one in found.rows]
-    parts = [_HEAD, table(("what", "is"), facts), table(head, rows), "## In the words of the comparison"]
+    parts = [_HEAD.rstrip(), table(("what", "is"), facts), table(head, rows), "## In the words of the comparison"]
     return "\n\n".join([*parts, "\n".join(reasons)]) + "\n"
 
 
