@@ -109,7 +109,7 @@ def test_pairs_that_happened_to_round_alike_leave_room_for_one_unit_of_the_value
     base = observation()
     limits = learn([(base, observation(key(**BATCH)))], dtype="float32").limits(("batch",)).families
     one_unit = float(np.spacing(np.float32(15.9)))
-    assert one_unit < limits["entropy"] == limits["logprob"] < 20 * one_unit
+    assert one_unit < limits["entropy"] == limits["logprob"] == limits["kl"] < 20 * one_unit
 
 
 def test_a_state_that_never_moved_keeps_an_exact_floor_among_others_that_did() -> None:

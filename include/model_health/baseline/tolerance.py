@@ -32,10 +32,11 @@ ROUNDING: Final[Mapping[str, float]] = {
 """Half a unit in the last place, relative: the least floor where all recorded pairs were bit-equal, as a new value of
 the same axis may still round differently once. Where some differed, a zero is exact (an embedding is looked up, not
 computed), and the least floor is that of float32, in which all distances are taken."""
-SIZES: Final[Mapping[Family, float]] = {"logprob": 16.0, "flips": 16.0, "entropy": 16.0}
+SIZES: Final[Mapping[Family, float]] = {"logprob": 16.0, "kl": 16.0, "flips": 16.0, "entropy": 16.0}
 """Families whose distances are absolute, and how large the values are that lie apart: up to 16 nats, or bits of an
 entropy over 65,536 tokens, and more for few. Half a unit in the last place of such a value is so many times larger; a
-floor below that says that recorded pairs happened to round alike."""
+floor below that says that recorded pairs happened to round alike. A divergence is made of log-probabilities, and where
+one token is all but certain, the rounding of its sum of exponentials is all that is left of it."""
 TOLERATED: Final[tuple[Axis, ...]] = tuple(a for a in AXES if a not in INCOMPARABLE | MODEL | {"quantization"})
 """Axes whose changes are harmless in themselves. Quantisation is not: it replaces the weights, which is judged."""
 

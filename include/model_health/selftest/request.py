@@ -61,8 +61,10 @@ def in_dtype(request: SelfTestRequest, text: str) -> SelfTestRequest:
         what, _, number = word.partition("=")
         if word == "reduced":
             found = replace(found, reduced=True)
-        elif what in ("items", "longest") and number.isdecimal() and int(number) >= 1:
-            found = replace(found, **{what: int(number)})
+        elif what == "items" and number.isdecimal() and int(number) >= 1:
+            found = replace(found, items=int(number))
+        elif what == "longest" and number.isdecimal() and int(number) >= 1:
+            found = replace(found, longest=int(number))
         elif what == "healthy" and number.isdecimal():
             found = replace(found, healthy=int(number))
         else:
