@@ -123,7 +123,7 @@ def unmeasured(found: Sequence[Summary], reasons: Mapping[str, str]) -> list[dic
     """The metrics that were never measured in a selection, with the newest run's reason."""
     return [
         {
-            "Not measured": tables.heading(column_of(one.metric, one.labels)),
+            "Metric": tables.heading(column_of(one.metric, one.labels)),
             "Reason": reasons.get(one.metric, "see the runs below"),
             "Times": one.not_measured,
         }
