@@ -7,7 +7,9 @@ counted anew from the points that are left, so that nothing is ever subtracted a
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -16,6 +18,7 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    bindparam,
     case,
     delete,
     distinct,
@@ -55,8 +58,7 @@ _is_of_run = and_(
 
 def days_of(connection: Connection, row_id: int) -> set[int]:
     """The days (since 1970) on which a run, named by its row, has points."""
-    found = select(_day).where(metric_points.c.run_id == row_id).distinct()
-    return {int(day) for day in connection.execute(found).scalars()}
+    return {int(day) for day in connection.execute(_DAYS_OF, {"row": row_id}).scalars()}
 
 
 def write_run(connection: Connection, row_id: int, model: str, suite: str, before: Collection[int]) -> None:
@@ -69,19 +71,14 @@ def write_run(connection: Connection, row_id: int, model: str, suite: str, befor
         suite: of the run.
         before: the days on which the same run had points that this transaction removed.
     """
-    _name_configurations(connection, runs.c.id == row_id)
-    _name_series(connection, model, suite)
+    said = _said(connection.dialect.name)
+    connection.execute(said.configuration, {"row": row_id})
+    connection.execute(said.series, {"of_model": model, "of_suite": suite})
     _take_turns(connection, model, suite)
     if before:
         _recount_days(connection, model, suite, days_of(connection, row_id) | set(before))
-        return
-    statement = _insert(connection, trend_days).from_select([*_KEY, *_VALUES], _sums(metric_points.c.run_id == row_id))
-    new, old = statement.excluded, trend_days.c
-    added: dict[str, Any] = {name: old[name] + new[name] for name in _COUNTS}
-    added["total"] = func.coalesce(old.total + new.total, old.total, new.total)
-    for name, wins in (("minimum", new.minimum < old.minimum), ("maximum", new.maximum > old.maximum)):
-        added[name] = case((wins, new[name]), else_=func.coalesce(old[name], new[name]))
-    connection.execute(statement.on_conflict_do_update(index_elements=list(_KEY), set_=added))
+    else:
+        connection.execute(said.add, {"row": row_id})
 
 
 def recount(connection: Connection, model: str, suite: str, days: Collection[int]) -> None:
@@ -94,9 +91,10 @@ def recount(connection: Connection, model: str, suite: str, days: Collection[int
 def rebuild(connection: Connection) -> None:
     """Count everything anew: for whoever wrote points in bulk."""
     connection.execute(delete(trend_days))
-    _name_configurations(connection, runs.c.status == RunStatus.MEASURED.value)
+    name = connection.dialect.name
+    connection.execute(_name_configurations(name, runs.c.status == RunStatus.MEASURED.value))
     for model, suite in connection.execute(select(series.c.model, series.c.suite).distinct()).all():
-        _name_series(connection, model, suite)
+        connection.execute(_said(name).series, {"of_model": model, "of_suite": suite})
         of_pair = (series.c.model == model) & (series.c.suite == suite)
         connection.execute(insert(trend_days).from_select([*_KEY, *_VALUES], _sums(of_pair)))
 
@@ -112,29 +110,9 @@ def _recount_days(connection: Connection, model: str, suite: str, days: Collecti
         connection.execute(insert(trend_days).from_select([*_KEY, *_VALUES], sums))
 
 
-def _name_configurations(connection: Connection, which: ColumnElement[bool]) -> None:
-    """Make the configurations of runs that have none yet; the newest of the runs speaks for each."""
-    newest = select(func.max(runs.c.id)).where(which, ~exists().where(_is_of_run))
-    rows = newest.group_by(runs.c.model, runs.c.suite, _digest)
-    names = ("model", "suite", "identity_digest", *_IDENTITY)
-    found = select(runs.c.model, runs.c.suite, _digest, *(runs.c[name] for name in _IDENTITY))
-    new = _insert(connection, configurations).from_select(names, found.where(runs.c.id.in_(rows)))
-    connection.execute(new.on_conflict_do_nothing())
-
-
-def _name_series(connection: Connection, model: str, suite: str) -> None:
-    names = ("model", "suite", "metric", "labels")
-    per_prompt = (series.c.prompt_id != "").label("per_prompt")
-    of_pair = (series.c.model == model, series.c.suite == suite)
-    found = select(*(series.c[name] for name in names), per_prompt).where(*of_pair, ~exists().where(_is_of_series))
-    new = _insert(connection, trend_series).from_select([*names, "per_prompt"], found.distinct())
-    connection.execute(new.on_conflict_do_nothing())
-
-
 def _take_turns(connection: Connection, model: str, suite: str) -> None:
     """Hold other writers of the same model and suite back: one that recounts must not miss what another adds."""
-    mine = select(trend_series.c.id).where(trend_series.c.model == model, trend_series.c.suite == suite)
-    connection.execute(mine.order_by(trend_series.c.id).limit(1).with_for_update()).all()
+    connection.execute(_LOCK, {"of_model": model, "of_suite": suite}).all()
 
 
 def _sums(which: ColumnElement[bool]) -> Select[Any]:
@@ -161,6 +139,61 @@ def _sums(which: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _insert(connection: Connection, table: Table) -> Any:
+@dataclass(frozen=True)
+class _Said:
+    """The statements of every run. They are built once, since building them costs more than executing them."""
+
+    configuration: Any
+    series: Any
+    add: Any
+
+
+@cache
+def _said(dialect: str) -> _Said:
+    return _Said(_name_configurations(dialect, runs.c.id == bindparam("row")), _name_series(dialect), _add(dialect))
+
+
+def _name_configurations(dialect: str, which: ColumnElement[bool]) -> Any:
+    """Makes the configurations of runs that have none yet; the newest of the runs speaks for each."""
+    newest = select(func.max(runs.c.id)).where(which, ~exists().where(_is_of_run))
+    rows = newest.group_by(runs.c.model, runs.c.suite, _digest)
+    names = ("model", "suite", "identity_digest", *_IDENTITY)
+    found = select(runs.c.model, runs.c.suite, _digest, *(runs.c[name] for name in _IDENTITY))
+    new = _insert(dialect, configurations).from_select(names, found.where(runs.c.id.in_(rows)))
+    return new.on_conflict_do_nothing()
+
+
+def _name_series(dialect: str) -> Any:
+    names = ("model", "suite", "metric", "labels")
+    per_prompt = (series.c.prompt_id != "").label("per_prompt")
+    found = select(*(series.c[name] for name in names), per_prompt).where(
+        *_of_pair(series), ~exists().where(_is_of_series)
+    )
+    return _insert(dialect, trend_series).from_select([*names, "per_prompt"], found.distinct()).on_conflict_do_nothing()
+
+
+def _add(dialect: str) -> Any:
+    """Adds a run that has no values on any day yet."""
+    sums = _sums(metric_points.c.run_id == bindparam("row"))
+    statement = _insert(dialect, trend_days).from_select([*_KEY, *_VALUES], sums)
+    new, old = statement.excluded, trend_days.c
+    added: dict[str, Any] = {name: old[name] + new[name] for name in _COUNTS}
+    added["total"] = func.coalesce(old.total + new.total, old.total, new.total)
+    for name, wins in (("minimum", new.minimum < old.minimum), ("maximum", new.maximum > old.maximum)):
+        added[name] = case((wins, new[name]), else_=func.coalesce(old[name], new[name]))
+    return statement.on_conflict_do_update(index_elements=list(_KEY), set_=added)
+
+
+def _of_pair(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return table.c.model == bindparam("of_model"), table.c.suite == bindparam("of_suite")
+
+
+def _insert(dialect: str, table: Table) -> Any:
     """An INSERT that can say ON CONFLICT, which each dialect spells for itself."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+_DAYS_OF: Final = select(_day).where(metric_points.c.run_id == bindparam("row")).distinct()
+_LOCK: Final = (
+    select(trend_series.c.id).where(*_of_pair(trend_series)).order_by(trend_series.c.id).limit(1).with_for_update()
+)

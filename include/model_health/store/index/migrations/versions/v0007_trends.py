@@ -88,6 +88,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("trend_id", "day", "configuration_id", "healthy"),
         sqlite_with_rowid=False,
     )
+    if op.get_bind().dialect.name == "postgresql":
+        # The planner must not take tables that were filled a moment ago for empty ones.
+        for table in ("runs", "series", "metric_points"):
+            op.execute(f"ANALYZE {table}")
     for statement in (_CONFIGURATIONS, _SERIES, _DAYS.format(day=_DAY[op.get_bind().dialect.name])):
         op.execute(statement)
     op.create_index("ix_runs_history", "runs", ["model", "suite", "started_at", "verdict", "identity_digest"])
