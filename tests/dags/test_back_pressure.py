@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,13 @@ def test_a_deployment_has_as_many_slots_as_it_says_and_workers_for_all_of_them(r
     }
     assert parallel
     assert min(parallel.values()) > 1
+
+
+def test_every_queue_of_a_deployment_has_a_worker_with_as_many_hands_as_its_pool_has_slots(repository: Path) -> None:
+    services = yaml.safe_load((repository / "docker-compose.yaml").read_text())["services"]
+    commands = [list(map(str, service.get("command") or ())) for service in services.values()]
+    workers = [dict(itertools.pairwise(words)) for words in commands if words[:2] == ["celery", "worker"]]
+    served = sorted(queue for worker in workers for queue in worker["--queues"].split(","))
+    assert served in ([], sorted(POOL_OF))  # without workers of Celery, the scheduler's own processes take every queue
+    gpu = [worker["--concurrency"] for worker in workers if worker["--queues"] == "gpu"]
+    assert all(hands == services["init"]["environment"]["GPU_SLOTS"] for hands in gpu)

@@ -1,4 +1,4 @@
-"""`model-health store`: what keeps an installation going. Back it up, restore it, forget old runs, reap dead ones."""
+"""`model-health store`: what keeps an installation going, from backups to a role that may only read."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def add_parsers(sub: Any, epilog: str) -> None:
     prune.add_argument("--json", action="store_true", help="print JSON")
     prune.set_defaults(call=run_prune)
 
+    reader = actions.add_parser(
+        "reader", help="let a role of PostgreSQL read the index and nothing else", epilog=epilog
+    )
+    reader.add_argument("role", nargs="?", default="model_health_reader", metavar="ROLE", help="default: %(default)s")
+    reader.add_argument("--password-secret", metavar="NAME", help="the secret that holds its password; makes the role")
+    reader.set_defaults(call=run_reader)
+
     reap = actions.add_parser("reap", help="end runs whose process died without a word (minutes)", epilog=epilog)
     reap.set_defaults(call=run_reap)
 
@@ -70,6 +77,18 @@ def run_prune(arguments: argparse.Namespace) -> int:
     said = f"{len(found.runs)} runs {'are forgotten' if found.done else 'would be forgotten (--delete does it)'}"
     kept = [f"{count} kept: {why}" for why, count in sorted(found.kept.items())]
     sys.stderr.write("; ".join([said, *kept]) + "\n")
+    return ExitCode.HEALTHY
+
+
+def run_reader(arguments: argparse.Namespace) -> int:
+    """`model-health store reader [ROLE] [--password-secret NAME]`."""
+    from model_health.store.index.reader import grant_reader
+
+    settings = load_settings()
+    secret = arguments.password_secret
+    password = settings.secret(secret.lower()) if secret is not None else None
+    made = grant_reader(settings.index_url, arguments.role, password)
+    print(f"{arguments.role} {'is made, and ' if made else ''}may read the index and nothing else")
     return ExitCode.HEALTHY
 
 
