@@ -103,7 +103,7 @@ def trend(
         f"the newest {MOST_NOTES} of {len(notes)} changes are marked" if len(notes) > MOST_NOTES else "",
     ]
     title = titled(heading, "; ".join(part for part in said if part))
-    chart: alt.LayerChart = alt.LayerChart(layer=layers, height=420, title=title)
+    chart: alt.LayerChart = alt.LayerChart(layer=layers, height=460, title=title)
     resolved: alt.LayerChart = chart.resolve_scale(color="independent", shape="independent")
     return resolved
 
@@ -163,7 +163,8 @@ def _notes(notes: Sequence[Note], x: alt.X) -> alt.LayerChart:
                     "kind:N",
                     title="What happened",
                     scale=alt.Scale(domain=words, range=[KINDS[kind].colour for kind in present]),
-                    legend=alt.Legend(orient="top"),
+                    # Below and in two columns: beside the other legend there is no room on a phone.
+                    legend=alt.Legend(orient="bottom", columns=2),
                 ),
                 shape=alt.Shape(
                     "kind:N",

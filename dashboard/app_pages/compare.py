@@ -21,6 +21,7 @@ from model_health.store.index.comparisons import ComparisonRecord
 
 BASELINE, RUNS = "With a baseline", "Two runs"
 GOLDEN, ANSWERS = "Golden text", "Accepted answers"
+HIDDEN = ":material/visibility_off: Texts are hidden in this installation (`hide_text`)."
 
 
 def main() -> None:
@@ -33,13 +34,13 @@ def main() -> None:
     with widgets.said("The comparison cannot be read."):
         settings = data.settings()
         if kind == RUNS:
-            runs(settings.index_url, settings.store_uri)
+            runs(settings.index_url, settings.store_uri, texts=not settings.hide_text)
         else:
-            baseline(settings.index_url, settings.store_uri)
+            baseline(settings.index_url, settings.store_uri, texts=not settings.hide_text)
 
 
 # ----------------------------------------------------------------------------------------------- with a baseline
-def baseline(url: str, store: str) -> None:
+def baseline(url: str, store: str, *, texts: bool) -> None:
     """One comparison with a baseline: verdict, profile, effects, flips, evidence."""
     known = {compare_rows.address_of(record): record for record in compare_data.list_comparisons(url)}
     if not known and "comparison" not in st.query_params:
@@ -114,7 +115,7 @@ def baseline(url: str, store: str) -> None:
     st.subheader("Which prompts")
     _prompts(result)
     st.subheader("Which tokens")
-    _flips(store, record, result)
+    _flips(store, record, result, texts=texts)
     with st.expander("The evidence"):
         if families := compare_rows.family_rows(result):
             widgets.table(
@@ -146,7 +147,7 @@ def _prompts(result: StoredResult) -> None:
     _effects(effects, margin, "effects")
 
 
-def _flips(store: str, record: ComparisonRecord, result: StoredResult) -> None:
+def _flips(store: str, record: ComparisonRecord, result: StoredResult, *, texts: bool) -> None:
     if result.flips is None:
         st.caption("No token was looked at for flips: nothing lies beyond tolerance, or nothing could be paired.")
         return
@@ -156,14 +157,16 @@ def _flips(store: str, record: ComparisonRecord, result: StoredResult) -> None:
         return
     st.caption(f"{report.flipped} of {report.tokens} tokens flipped, in {len(report.changed)} of {report.items} texts.")
     widgets.table(compare_rows.flip_counts(report), "flipped-texts", columns=_numbers("Surprisal (bits per token)"))
-    if rows := compare_rows.flip_rows(report):
+    if not texts:
+        st.caption(HIDDEN)
+    elif rows := compare_rows.flip_rows(report):
         widgets.table(rows, "flips", says="Each token that flipped", columns=_numbers("Swing (nats)"))
     else:
         st.caption("Texts are not quoted: `quote_text` is off in gates.yaml.")
 
 
 # ------------------------------------------------------------------------------------------------------- two runs
-def runs(url: str, store: str) -> None:
+def runs(url: str, store: str, *, texts: bool) -> None:
     """Two runs of one model on one suite."""
     pairs = [f"{entry.model}/{entry.suite}" for entry in data.list_models(url)]
     if not pairs and "pair" not in st.query_params:
@@ -230,7 +233,10 @@ def runs(url: str, store: str) -> None:
     else:
         widgets.nothing("Not measured: the runs have no token with a surprisal in common.")
     st.subheader("Which tokens")
-    widgets.table(pair_rows.divergence_rows(pair.prompts), "divergences", says="Where each answer departs")
+    if not texts:
+        st.caption(HIDDEN)
+    rows = pair_rows.divergence_rows(pair.prompts, texts=texts)
+    widgets.table(rows, "divergences", says="Where each answer departs")
 
 
 # ------------------------------------------------------------------------------------------------------- shared parts

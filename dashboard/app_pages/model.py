@@ -102,20 +102,22 @@ def _stands(line: fleet_rows.Line) -> None:
 
 
 def _filters(where: Selection, found: list[Configuration], now: datetime) -> tuple[Selection, Span]:
-    columns = st.columns(4)
-    with columns[0]:
-        choices = [*model_rows.RANGES, model_rows.BETWEEN]
-        choice = st.selectbox("Time", choices, index=choices.index("30 days"), key="time", bind="query-params")
+    choices = [*model_rows.RANGES, model_rows.BETWEEN]
+    choice = st.selectbox("Time", choices, index=choices.index("30 days"), key="time", bind="query-params")
     days: list[date] = []
     if choice == model_rows.BETWEEN:
         days = list(_days("from", "to", now - timedelta(days=30), now))
     shown = model_rows.span_for(choice, days, now)
-    with columns[1]:
-        revision = st.selectbox("Revision", [EVERY, *model_rows.revisions(found)], key="revision", bind="query-params")
-    with columns[2]:
-        device = st.selectbox("Device", [EVERY, *model_rows.devices(found)], key="device", bind="query-params")
-    with columns[3]:
-        health = st.selectbox("Runs", [EVERY, "healthy", "not healthy"], key="health", bind="query-params")
+    active = [name for name in ("revision", "device", "health") if name in st.query_params]
+    with st.expander(f"Filters{f': {len(active)} set' if active else ''}", expanded=bool(active)):
+        left, middle, right = st.columns(3)
+        with left:
+            offered = [EVERY, *model_rows.revisions(found)]
+            revision = st.selectbox("Revision", offered, key="revision", bind="query-params")
+        with middle:
+            device = st.selectbox("Device", [EVERY, *model_rows.devices(found)], key="device", bind="query-params")
+        with right:
+            health = st.selectbox("Runs", [EVERY, "healthy", "not healthy"], key="health", bind="query-params")
     chosen = Selection(
         where.model,
         where.suite,

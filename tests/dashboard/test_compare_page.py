@@ -229,3 +229,16 @@ def test_a_run_that_is_gone_is_said_to_be_gone(full: Seeded, page: Opener) -> No
     shown = page(PAGE, kind="Two runs", pair="tiny/smoke", first="tiny/smoke/gone", second=full.keys["run-1"])
     assert not shown.exception
     assert "holds no run tiny/smoke/gone" in told(shown)
+
+
+# ------------------------------------------------------------------------------------------------------- hidden texts
+def test_hidden_texts_are_nowhere(full: Seeded, page: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_HEALTH_HIDE_TEXT", "true")
+    flips = page(PAGE, comparison=full.keys["changed"])
+    asked = {"pair": "tiny/smoke", "first": full.keys["run-1"], "second": full.keys["run-2"]}
+    for shown in (flips, page(PAGE, kind="Two runs", **asked)):
+        assert not shown.exception
+        assert "Texts are hidden in this installation" in told(shown)
+        titles = {title for table in shown.dataframe for title in table.value.columns}
+        assert not titles & {"After", "Baseline says", "Now says", "First run says", "Second run says"}
+    assert columns(flips, "Flipped"), "counts tell nothing of the texts"
