@@ -20,7 +20,7 @@ $(2) || { code=$$?; printf '==> %s: FAILED after %s s\n' '$(1)' "$$SECONDS"; exi
 printf '==> %s: ok, %s s\n' '$(1)' "$$SECONDS"
 endef
 
-.PHONY: help run test setup check lint types layers docs docs-check coverage-table pytest test-fast test-gpu bench \
+.PHONY: help run test setup check lint types layers docs docs-check audit sbom coverage-table pytest test-fast test-gpu bench \
 	bench-quick bench-gpu bench-gate bench-counts self-test rehearse format lock dashboard demo clean distclean
 
 help: ## list the targets
@@ -40,7 +40,7 @@ setup: ## create or complete .venv from the hashed lock; reuses what is there
 	@command -v $(PYTHON) >/dev/null || { echo "setup: no '$(PYTHON)' on this machine (Python 3.11 or newer is needed)"; exit 2; }
 	@$(PYTHON) setup_env.py setup
 
-check: lint types layers docs-check ## every check that is not a test
+check: lint types layers docs-check audit ## every check that is not a test
 
 lint: ## style, likely bugs, imports, docstrings
 	$(call section,ruff check,$(BIN)/ruff check .)
@@ -54,6 +54,12 @@ layers: ## the import contracts
 
 docs: ## write METRICS.md from the catalogue
 	$(BIN)/python -m model_health.catalog.document > METRICS.md.tmp && mv METRICS.md.tmp METRICS.md
+
+audit: ## .venv is what the lock says; advisories, where pip-audit is installed (secrets are searched by a test)
+	$(call section,audit,$(BIN)/python setup_env.py audit)
+
+sbom: ## print a software bill of materials (CycloneDX) of what the lock names: make -s sbom > sbom.cdx.json
+	@$(PYTHON) setup_env.py sbom
 
 coverage-table: setup ## judge every architecture of transformers again and write COVERAGE.md (minutes)
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m support.coverage_sweep --output ../COVERAGE.md

