@@ -51,6 +51,15 @@ def test_single_bits_may_hide_under_another_configuration_and_loud_faults_may_no
     assert figures(self_test_of(trial(), replace(loud, excused=True))).shortfalls == ()
 
 
+def test_in_sixteen_bits_misses_under_another_configuration_are_counted_and_not_promised_but_a_wrong_place_is() -> None:
+    loud = missed("scaled by 2, layer 1", kind="scaled layer", configuration="other")
+    half = self_test_of(trial(), loud, dtype="bfloat16")
+    assert (figures(half).loud.hits, figures(half).loud.of, figures(half).shortfalls) == (0, 1, ())
+    assert "what harmless variation hides in bfloat16 is counted, not promised" in render([half])
+    wrong = trial(configuration="other", attributed="layer.2", placement="wrong")
+    assert figures(self_test_of(wrong, dtype="bfloat16")).shortfalls == ("1 faults were given a wrong place",)
+
+
 def test_a_fault_of_one_token_may_be_unnamed_but_not_named_wrong() -> None:
     one = trial(configuration="other", one_token=True, attributed=None, placement="unnamed")
     assert figures(self_test_of(one)).shortfalls == ()
