@@ -64,9 +64,14 @@ _ROWS = (
 )
 _CALLS = (
     "A step of a small model at batch 1 takes some thirty milliseconds, and the probes are called two dozen times in "
-    "it: a dozen blocks, a dozen attentions. What they compute is the smaller part (the profile below); the rest is "
-    "the way to them, with caches that the model's weights have just swept. The share falls with the model's size "
-    "(the larger model in the table of prices) and with `every` (`standard/4`)."
+    "it: a dozen blocks, a dozen attentions. The profile below is what happens inside them; the rest, about as much, is "
+    "the way to them, with caches that the model's weights have just swept. The share falls with the model's size (the "
+    "larger model in the table of prices) and with `every` (`standard/4`)."
+)
+_BASIN = (
+    "A basin score per head needs attention over the whole prompt once more, with two columns of values instead of a "
+    "head's width, and every state of the prompt is read for its statistics and compared with the next layer's. That "
+    "is paid once per prompt; `flags` does without."
 )
 _LOGITS = (
     "The entropy of a distribution needs an exponential of every logit of every row: at batch 16 that alone is more "
@@ -82,7 +87,7 @@ CELL_BARS = (
             _CALLS),
     CellBar("`flags`, decode: at most 1 %", "flags", "decode", 0.01, lambda cell: True, _LOGITS),
     CellBar("`standard`, prefill, 256 tokens: at most 8 %", "standard", "prefill", 0.08,
-            lambda cell: cell.prompt == 256),
+            lambda cell: cell.prompt == 256, _BASIN),
     CellBar("`standard`, peak memory, 16 x 256: at most 3 %", "standard", "memory", 0.03,
             lambda cell: cell.batch == 16 and cell.prompt == 256),
 )  # fmt: skip
