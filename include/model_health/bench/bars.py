@@ -64,9 +64,9 @@ _ROWS = (
 )
 _CALLS = (
     "A step of a small model at batch 1 takes some thirty milliseconds, and the probes are called two dozen times in "
-    "it: a dozen blocks, a dozen attentions. The profile below is what happens inside them; the rest, about as much, is "
-    "the way to them, with caches that the model's weights have just swept. The share falls with the model's size (the "
-    "larger model in the table of prices) and with `every` (`standard/4`)."
+    "it: a dozen blocks, a dozen attentions. The profile below is what happens inside them; the rest, about as much, "
+    "is the way to them, with caches that the model's weights have just swept. The share falls with the model's size "
+    "(the larger model in the table of prices) and with `every` (`standard/4`)."
 )
 _BASIN = (
     "A basin score per head needs attention over the whole prompt once more, with two columns of values instead of a "
