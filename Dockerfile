@@ -1,73 +1,110 @@
 # syntax=docker/dockerfile:1
-# Two images from one file, both from requirements.lock, both without root:
-#   airflow    (default) every Airflow service and the capture child; carries torch
-#   dashboard  the Streamlit dashboard; reads the index and the reports, so it needs neither Airflow nor torch
+# Images of a deployment, all without root, and each with its part of requirements.lock only, held to the lock's hashes:
+#   airflow       API server, scheduler, Dag processor, triggerer: no torch
+#   worker        the same with torch, for a Celery worker and its capture children
+#   gpu-worker    the same with the torch that fits CUDA
+#   dashboard     Streamlit; reads the index and the reports, so it needs neither Airflow nor torch
+#   object-store  MinIO as a user who is not root
 #
-# Which torch goes in is the builder's choice, as it is outside: by default the build that fits CUDA. For a small
-# image without CUDA pass a folder or page of wheels: docker build --build-arg PIP_FIND_LINKS=... .
+# Which torch goes in is the builder's choice, as it is outside: what pip is configured with, unless the build argument
+# TORCH_INDEX_URL names another page of wheels.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+ARG MINIO_IMAGE=minio/minio:latest
 
 FROM ${PYTHON_IMAGE} AS base
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    HF_HUB_DISABLE_TELEMETRY=1
-# tini reaps what a capture child leaves behind and passes SIGTERM on; libgomp is what torch computes with.
+    HF_HUB_DISABLE_TELEMETRY=1 \
+    PATH=/opt/model-health/.venv/bin:$PATH
+# tini reaps what a capture child leaves behind and passes SIGTERM on; libgomp is what torch and scipy compute with.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --create-home --shell /usr/sbin/nologin model-health
+    && useradd --uid 10001 --create-home --shell /usr/sbin/nologin model-health \
+    && install -d -o model-health -g model-health /var/lib/model-health
 WORKDIR /opt/model-health
 
-# ------------------------------------------------------------------------------------------- what both build from
+# ------------------------------------------------------------------------------------------- what is built from
 FROM base AS source
 ENV PIP_CACHE_DIR=/var/cache/build/pip UV_CACHE_DIR=/var/cache/build/uv UV_LINK_MODE=copy
-COPY pyproject.toml setup_env.py README.md LICENSE requirements.in requirements.lock requirements-torch.txt \
-    requirements-model.txt ./
+COPY pyproject.toml README.md LICENSE requirements.lock requirements-torch.txt ./
+COPY configs/deploy/lock-part.awk /usr/local/lib/lock-part.awk
+# uv by the lock's hash, into a folder of its own that no image carries.
+RUN --mount=type=cache,target=/var/cache/build \
+    echo uv > /tmp/names && awk -f /usr/local/lib/lock-part.awk /tmp/names requirements.lock > /tmp/uv.lock \
+    && python -m venv /opt/uv && /opt/uv/bin/pip install -q --require-hashes --no-deps -r /tmp/uv.lock \
+    && python -m venv --without-pip .venv \
+    && printf '%s\n' editables hatchling packaging pathspec pluggy trove-classifiers > /tmp/names \
+    && awk -f /usr/local/lib/lock-part.awk /tmp/names requirements.lock > /opt/uv/backend.lock
 COPY include include
 COPY plugins plugins
 
 FROM source AS airflow-build
-ARG PIP_FIND_LINKS=
-RUN --mount=type=cache,target=/var/cache/build python setup_env.py setup
+RUN --mount=type=cache,target=/var/cache/build \
+    /opt/uv/bin/uv pip compile pyproject.toml --extra airflow --extra baseline --extra validate --extra prometheus \
+        --extra datadog --extra postgres --extra s3 --constraint requirements.lock -q --no-annotate -o /tmp/names \
+    && awk -f /usr/local/lib/lock-part.awk /tmp/names requirements.lock > /tmp/part.lock \
+    && /opt/uv/bin/uv pip install -p .venv/bin/python --require-hashes --no-deps --compile-bytecode -r /tmp/part.lock \
+    && /opt/uv/bin/uv pip install -p .venv/bin/python --build-constraint /opt/uv/backend.lock --no-deps -e .
+
+FROM airflow-build AS worker-build
+ARG TORCH_INDEX_URL=
+# torch is pinned, but not in the lock: its build differs from machine to machine. The rest of it is.
+RUN --mount=type=cache,target=/var/cache/build \
+    /opt/uv/bin/uv pip install -p .venv/bin/python --compile-bytecode ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} \
+        -r requirements-torch.txt \
+    && /opt/uv/bin/uv pip compile pyproject.toml --extra capture --constraint requirements.lock \
+        --constraint requirements-torch.txt -q --no-annotate -o /tmp/names \
+    && awk -f /usr/local/lib/lock-part.awk /tmp/names requirements.lock > /tmp/part.lock \
+    && /opt/uv/bin/uv pip install -p .venv/bin/python --require-hashes --no-deps --compile-bytecode -r /tmp/part.lock
 
 FROM source AS dashboard-build
-# The dashboard's part of the lock: its versions are constrained by it, its hashes are checked.
 RUN --mount=type=cache,target=/var/cache/build \
-    grep -A99 '^uv==' requirements.lock | awk 'NR > 1 && /^[^ ]/ { exit } { print }' > /tmp/uv.txt \
-    && python -m venv .venv \
-    && .venv/bin/pip install -q --require-hashes --no-deps -r /tmp/uv.txt \
-    && .venv/bin/uv pip compile pyproject.toml --extra dashboard --extra postgres --extra s3 \
-        --constraint requirements.lock --generate-hashes -q -o /tmp/dashboard.txt \
-    && .venv/bin/uv pip install -p .venv/bin/python --require-hashes --no-deps --compile-bytecode -r /tmp/dashboard.txt \
-    && .venv/bin/uv pip install -p .venv/bin/python --no-deps --build-constraint requirements.lock -e .
+    /opt/uv/bin/uv pip compile pyproject.toml --extra dashboard --extra postgres --extra s3 \
+        --constraint requirements.lock -q --no-annotate -o /tmp/names \
+    && awk -f /usr/local/lib/lock-part.awk /tmp/names requirements.lock > /tmp/part.lock \
+    && /opt/uv/bin/uv pip install -p .venv/bin/python --require-hashes --no-deps --compile-bytecode -r /tmp/part.lock \
+    && /opt/uv/bin/uv pip install -p .venv/bin/python --build-constraint /opt/uv/backend.lock --no-deps -e .
 
-# ----------------------------------------------------------------------------------------------------- dashboard
+# ------------------------------------------------------------------------------------------------------- images
 FROM base AS dashboard
 COPY --from=dashboard-build /opt/model-health /opt/model-health
 COPY configs configs
 COPY dashboard dashboard
 COPY .streamlit .streamlit
-ENV PATH=/opt/model-health/.venv/bin:$PATH
-RUN install -d -o model-health -g model-health /var/lib/model-health
 USER model-health
 EXPOSE 8501
-HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=5 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
-ENTRYPOINT ["tini", "--"]
-CMD ["streamlit", "run", "dashboard/streamlit_app.py", "--server.address=0.0.0.0", "--server.headless=true"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=5 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=9)"]
+ENTRYPOINT ["tini", "--", "streamlit"]
+CMD ["run", "dashboard/streamlit_app.py", "--server.address=0.0.0.0", "--server.headless=true"]
 
-# ------------------------------------------------------------------------------------------------------- airflow
-FROM base AS airflow
-COPY --from=airflow-build /opt/model-health /opt/model-health
+FROM ${MINIO_IMAGE} AS object-store
+COPY --from=base --chown=10001:10001 /var/lib/model-health /data
+USER 10001:10001
+EXPOSE 9000
+CMD ["server", "/data"]
+
+FROM base AS airflow-base
 COPY configs configs
 COPY dags dags
-ENV PATH=/opt/model-health/.venv/bin:$PATH \
-    AIRFLOW_HOME=/opt/airflow \
+ENV AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/model-health/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/model-health/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False
-RUN install -d -o model-health -g model-health /opt/airflow /opt/airflow/logs /opt/airflow/state /var/lib/model-health
-USER model-health
-EXPOSE 8080
+RUN install -d -o model-health -g model-health /opt/airflow /opt/airflow/logs /opt/airflow/state
 ENTRYPOINT ["tini", "-g", "--", "airflow"]
 CMD ["version"]
+
+FROM airflow-base AS worker
+COPY --from=worker-build /opt/model-health /opt/model-health
+USER model-health
+
+FROM worker AS gpu-worker
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+FROM airflow-base AS airflow
+COPY --from=airflow-build /opt/model-health /opt/model-health
+USER model-health
+EXPOSE 8080

@@ -230,3 +230,21 @@ def test_a_folder_of_secrets_that_is_missing_or_holds_something_else_is_named(tm
     (tmp_path / "none" / "team-url.txt").write_text("x")
     with pytest.raises(ConfigError, match="does not name a secret"):
         load_settings(variables)
+
+
+def test_the_url_of_the_index_may_lie_in_a_file_and_the_variable_wins(tmp_path: Path) -> None:
+    (tmp_path / "index_url").write_text("postgresql://health:secret@db/health\n")
+    environ = {"MODEL_HEALTH_HOME": str(tmp_path), "MODEL_HEALTH_INDEX_URL_FILE": str(tmp_path / "index_url")}
+    assert load_settings(environ).index_url == "postgresql://health:secret@db/health"
+    assert load_settings({**environ, "MODEL_HEALTH_INDEX_URL": "sqlite:///other.db"}).index_url == "sqlite:///other.db"
+    assert "secret" not in repr(load_settings(environ))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"a secret word", b"sqlite:///a\nsqlite:///b", b"\xff\xfe"])
+def test_a_file_that_holds_no_url_is_refused_without_a_word_of_it(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "index_url").write_bytes(content)
+    environ = {"MODEL_HEALTH_HOME": str(tmp_path), "MODEL_HEALTH_INDEX_URL_FILE": "index_url"}
+    with pytest.raises(ConfigError, match="MODEL_HEALTH_INDEX_URL_FILE") as caught:
+        load_settings(environ)
+    assert "secret word" not in str(caught.value)

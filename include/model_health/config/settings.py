@@ -13,6 +13,7 @@ override their keys are collected here as `ConfigOverride` and applied where the
     MODEL_HEALTH_MONITORS__<key>               a key of monitors.yaml, such as PROMETHEUS__RULES_DIR
     MODEL_HEALTH_SECRETS__<name>               a secret, such as a key or a password; YAML files only name it
     MODEL_HEALTH_SECRETS_DIR                   a folder with one file per secret, named like it; a variable wins
+    MODEL_HEALTH_INDEX_URL_FILE                a file that holds INDEX_URL, password and all; INDEX_URL itself wins
 
 Names are matched without regard to case, with `-`, `.` and `_` alike. Values are YAML (`true`, `1e-3`,
 `[core, smoke]`); a secret is taken as it is. A variable that is set to nothing counts as unset.
@@ -36,6 +37,7 @@ PREFIX = "MODEL_HEALTH_"
 HOME_VARIABLE = f"{PREFIX}HOME"
 SECRETS_PREFIX = f"{PREFIX}SECRETS__"
 SECRETS_DIR_VARIABLE = f"{PREFIX}SECRETS_DIR"
+INDEX_URL_FILE_VARIABLE = f"{PREFIX}INDEX_URL_FILE"
 OVERRIDABLE = ("models", "suites", "thresholds", "gates", "sinks", "monitors")
 _EXAMPLES = {"thresholds": "DEFAULT", "gates": "RULES__<name>"}
 _DEPTHS = {"gates": 1, "monitors": 1}
@@ -122,9 +124,12 @@ def load_settings(environ: Mapping[str, str] | None = None, *, cwd: Path | None 
     values: dict[str, Any] = {}
     overrides: list[ConfigOverride] = []
     secrets: dict[str, SecretStr] = {}
+    index_url_file: str | None = None
     for name in sorted(ours):
         if name in SETTING_VARIABLES:
             values[SETTING_VARIABLES[name]] = ours[name]
+        elif name == INDEX_URL_FILE_VARIABLE:
+            index_url_file = ours[name]
         elif name.startswith(SECRETS_PREFIX):
             secrets[name.removeprefix(SECRETS_PREFIX).lower()] = _secret(name, ours[name])
         else:
@@ -141,6 +146,8 @@ def load_settings(environ: Mapping[str, str] | None = None, *, cwd: Path | None 
     values["secrets_dir"] = _absolute(values.get("secrets_dir"), home)
     secrets = {**_secret_files(values["secrets_dir"]), **secrets}
     values.setdefault("store_uri", str(state / "store"))
+    if index_url_file is not None and "index_url" not in values:
+        values["index_url"] = _url_in_file(home / Path(index_url_file).expanduser())
     values.setdefault("index_url", f"sqlite:///{state / 'index.db'}")
     try:
         return Settings(**values, overrides=tuple(overrides), secrets=secrets)
@@ -209,6 +216,18 @@ def _secret_files(folder: Path | None) -> dict[str, SecretStr]:
     return {name.lower(): _secret(secret_variable(name), text) for name, text in texts.items() if text.strip()}
 
 
+def _url_in_file(path: Path) -> str:
+    """The URL that is all a file holds. Raises `ConfigError` without a word of what stands in it."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(f"cannot be read: {reason}", subject=f"{INDEX_URL_FILE_VARIABLE} {path}") from None
+    if not text.isprintable() or "://" not in text:
+        raise ConfigError("does not hold a URL and nothing else", subject=f"{INDEX_URL_FILE_VARIABLE} {path}")
+    return text
+
+
 def _absolute(value: str | None, base: Path) -> Path | None:
     # Not resolved: a virtual environment's interpreter is a symlink that must stay one.
     return None if value is None else base / Path(value).expanduser()
@@ -224,5 +243,5 @@ def _override(name: str, value: str) -> ConfigOverride:
             {"variable": name, "section": section, "path": tuple(path), "value": value}
         )
     known = [*SETTING_VARIABLES, *(f"{PREFIX}{section.upper()}__<name>__<key>" for section in OVERRIDABLE)]
-    known.append(secret_variable("<name>"))
+    known += [secret_variable("<name>"), INDEX_URL_FILE_VARIABLE]
     raise ConfigError("is not a known variable", subject=name, hint=did_you_mean(name, known))
