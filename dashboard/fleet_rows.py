@@ -115,10 +115,14 @@ def stuck(row: FleetRow, now: datetime) -> str | None:
     """What of its numbers and alerts does not arrive, in words; None where nothing is stuck."""
     waiting = row.waiting
     if waiting.dead:
-        return f"{waiting.dead} deliveries given up"
+        return f"{_deliveries(waiting.dead)} given up"
     if waiting.oldest_at is not None and now - waiting.oldest_at > STUCK_AFTER:
-        return f"{waiting.pending + waiting.held} deliveries wait for {_age(now - waiting.oldest_at)}"
+        return f"{_deliveries(waiting.pending + waiting.held)} stuck for {_age(now - waiting.oldest_at)}"
     return None
+
+
+def _deliveries(count: int) -> str:
+    return "1 delivery" if count == 1 else f"{count} deliveries"
 
 
 def ordered(found: Sequence[Line], order: str) -> list[Line]:
@@ -219,7 +223,8 @@ def _change(row: FleetRow, now: datetime) -> str | None:
     if row.changed_at is None:
         return None
     since = _age(now - row.changed_at)
-    return f"{since}, was {row.previous_verdict.replace('_', ' ')}" if row.previous_verdict else f"{since}, its first"
+    before = row.previous_verdict
+    return f"{since}, never another" if before is None else f"{since}, was {before.replace('_', ' ')}"
 
 
 def _waiting(row: FleetRow, now: datetime) -> str | None:
