@@ -21,7 +21,7 @@ printf '==> %s: ok, %s s\n' '$(1)' "$$SECONDS"
 endef
 
 .PHONY: help run test setup check lint types layers docs docs-check audit sbom coverage-table pytest test-fast test-gpu bench \
-	bench-quick bench-gpu bench-gate bench-counts self-test rehearse format lock dashboard demo clean distclean
+	bench-quick bench-gpu bench-gate bench-counts self-test rehearse format lock stack dashboard demo clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -155,6 +155,11 @@ lock: setup ## resolve requirements.in again into requirements.lock
 
 dashboard: setup ## show the runs at 127.0.0.1:8501
 	$(BIN)/streamlit run dashboard/streamlit_app.py
+
+STACK_ARGS ?=
+
+stack: setup ## run docker-compose.yaml without Docker: PostgreSQL, Redis, Airflow with two workers, Prometheus, dashboard
+	@$(BIN)/python -m model_health_airflow.stack $(STACK_ARGS)
 
 # A folder of its own: the demonstration never mixes with real runs.
 DEMO_OUT ?= .model-health/demo

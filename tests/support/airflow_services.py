@@ -28,7 +28,58 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-class AirflowServices:
+class AirflowApi:
+    """What an API server is asked over HTTP; how long somebody waits for an answer is up to the subclass."""
+
+    url: str
+    _token = ""
+
+    def wait(self, ready: Callable[[], Any], what: str, *, seconds: float = _STARTUP_SECONDS) -> Any:
+        """Poll until `ready` gives something, and return it."""
+        raise NotImplementedError
+
+    def log_in(self, password: str) -> None:
+        """Get a token, once the server gives one."""
+        # The execution API is built by its first call; tasks give up on it sooner than it is ready.
+        self.wait(lambda: self._request("GET", "/execution/health/ping") is not None, "the execution API")
+        login = {"username": USER, "password": password}
+        self._token = self.wait(lambda: self._request("POST", "/auth/token", login), "a token")["access_token"]
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Answer of the public REST API; None while it is not there, or says that it has no such thing."""
+        return self._request(method, f"/api/v2{path}", body)
+
+    def run_dag(self, dag_id: str, conf: dict[str, Any], *, seconds: float = 600) -> dict[str, Any]:
+        """Trigger a run, wait for its end, and return it."""
+        self.wait(lambda: self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False}), f"Dag {dag_id}")
+        started = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
+        path = f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(started['dag_run_id'])}"
+
+        def ended() -> Any:
+            run = self.call("GET", path)
+            return run if run["state"] in ("success", "failed") else None
+
+        run: dict[str, Any] = self.wait(ended, "end of the run", seconds=seconds)
+        return run | {"tasks": self.call("GET", f"{path}/taskInstances")["task_instances"]}
+
+    def _request(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            if error.code in (404, 503):
+                return None
+            raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()[:500]}") from error
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return None
+
+
+class AirflowServices(AirflowApi):
     """Airflow's processes in `project`, whose database must have been migrated; a context manager."""
 
     COMPONENTS = (("api-server", "--workers", "1"), ("scheduler",), ("dag-processor",))
@@ -51,7 +102,6 @@ class AirflowServices:
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         }
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._token = ""
 
     def __enter__(self) -> Self:
         try:
@@ -66,10 +116,7 @@ class AirflowServices:
                             start_new_session=True,
                         )
                     )
-            # The execution API is built by its first call; tasks give up on it sooner than it is ready.
-            self.wait(lambda: self._request("GET", "/execution/health/ping") is not None, "the execution API")
-            login = {"username": USER, "password": PASSWORD}
-            self._token = self.wait(lambda: self._request("POST", "/auth/token", login), "a token")["access_token"]
+            self.log_in(PASSWORD)
         except BaseException:
             self._end()
             raise
@@ -77,10 +124,6 @@ class AirflowServices:
 
     def __exit__(self, *_: object) -> None:
         self._end()
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Answer of the public REST API; None while it is not there, or says that it has no such thing."""
-        return self._request(method, f"/api/v2{path}", body)
 
     def wait(self, ready: Callable[[], Any], what: str, *, seconds: float = _STARTUP_SECONDS) -> Any:
         """Poll until `ready` gives something, and return it. The limit only keeps a broken test from hanging."""
@@ -92,39 +135,10 @@ class AirflowServices:
             time.sleep(0.5)
         return got
 
-    def run_dag(self, dag_id: str, conf: dict[str, Any], *, seconds: float = 600) -> dict[str, Any]:
-        """Trigger a run, wait for its end, and return it."""
-        self.wait(lambda: self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False}), f"Dag {dag_id}")
-        started = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
-        path = f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(started['dag_run_id'])}"
-
-        def ended() -> Any:
-            run = self.call("GET", path)
-            return run if run["state"] in ("success", "failed") else None
-
-        run: dict[str, Any] = self.wait(ended, "end of the run", seconds=seconds)
-        return run | {"tasks": self.call("GET", f"{path}/taskInstances")["task_instances"]}
-
     def logs(self) -> str:
         """The ends of all logs, for a failed test."""
         files = [*self._home.glob("*.log"), *self._home.rglob("attempt=*.log")]
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in files)
-
-    def _request(self, method: str, path: str, body: Any = None) -> Any:
-        headers = {"Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.loads(answer.read() or b"{}")
-        except urllib.error.HTTPError as error:
-            if error.code in (404, 503):
-                return None
-            raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()[:500]}") from error
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return None
 
     def _end(self) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):

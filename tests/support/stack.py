@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from support.airflow_services import AirflowApi
 from support.projects import suite
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -71,6 +72,19 @@ class RunningStack:
             assert time.monotonic() < deadline, f"no {what}\n{self.logs()}"
             time.sleep(0.5)
         return got
+
+
+class StackApi(AirflowApi):
+    """The REST API of a running stack, as its admin."""
+
+    def __init__(self, stack: RunningStack) -> None:
+        self.url = stack.urls["api-server"]
+        self._stack = stack
+        self.log_in((stack.folder / "secrets/run/airflow_admin_password").read_text().strip())
+
+    def wait(self, ready: Callable[[], Any], what: str, *, seconds: float = 600) -> Any:
+        """Poll as long as the stack runs."""
+        return self._stack.wait(ready, what, seconds=seconds)
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -80,12 +80,12 @@ def initialise(service: Service, here: Here, environment: dict[str, str]) -> Non
     (volume / "initialised").touch()
 
 
-def _call(program: Path, *arguments: object, **who: Any) -> None:
-    words = [str(word) for word in (program, *arguments)]
+def _call(*command: object, **who: Any) -> None:
+    words = [str(word) for word in command]
     # Its daemon would keep a pipe open: the output goes to a file of its own.
     ended = subprocess.run(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd="/", check=False, **who
     )
     if ended.returncode:
         last = (ended.stderr.strip() or f"status {ended.returncode}").splitlines()[-1]
-        raise CouldNotMeasure(last, subject=program.name)
+        raise CouldNotMeasure(last, subject=Path(words[0]).name)
