@@ -303,6 +303,18 @@ def test_the_readme_begins_with_the_two_entries() -> None:
     assert any(line.startswith("make test") for line in head)
 
 
+def test_every_promise_about_security_names_a_test_that_exists() -> None:
+    rows = re.findall(r"^\| (.+) \| `(tests/[^`]+)` \|$", section_of("SECURITY.md", "What holds it"), re.MULTILINE)
+    assert len(rows) > 15
+    missing = []
+    for _, reference in rows:
+        file, _, name = reference.partition("::")
+        text = (ROOT / file).read_text() if (ROOT / file).is_file() else ""
+        if not text or (name and not re.search(rf"^def {name}\(", text, re.MULTILINE)):
+            missing.append(reference)
+    assert missing == []
+
+
 # --------------------------------------------------------------------------------------------------------------- entry
 @pytest.mark.parametrize("program", ["ruff check", "ruff format --check", "mypy", "lint-imports", "--check", "pytest"])
 def test_make_test_runs_every_check(program: str) -> None:

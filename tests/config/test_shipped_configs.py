@@ -40,6 +40,11 @@ def test_the_enabled_model_s_weights_are_installed(project: ProjectConfig) -> No
     assert source.gguf_path.stat().st_size > 50_000_000
 
 
+def test_what_ships_is_pinned_so_that_a_deployment_may_insist_on_it(repository: Path) -> None:
+    settings = make_settings(repository).model_copy(update={"require_pinned_revision": True})
+    assert load_project(settings).problems == ()
+
+
 def test_the_core_suite_covers_its_groups_in_both_forms(project: ProjectConfig) -> None:
     core = project.get_suite("core")
     assert len(core.prompts) >= 32

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import shutil
 import warnings
 from collections.abc import Callable
@@ -328,6 +329,32 @@ def test_a_padding_token_beyond_the_embedding_is_replaced(tmp_path: Path) -> Non
     tokenizer.pad_token = "<extra79>"
     loaded = load_folder(save_tiny_model(tmp_path / "llama", tokenizer=tokenizer))
     assert loaded.tokenizer.pad_token == "</s>"
+
+
+class Bomb:
+    """What a pickle runs when it is opened."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.proof,)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "training_args.bin", "tokenizer.pkl"])
+@pytest.mark.parametrize("beside", [True, False], ids=["beside safetensors", "alone"])
+def test_no_pickle_is_ever_opened(name: str, beside: bool, folder: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "the bomb went off"
+    (folder / name).write_bytes(pickle.dumps(Bomb(proof)))
+    if beside:
+        load_folder(folder)
+    else:
+        (folder / "model.safetensors").unlink()
+        with pytest.raises(ModelSourceError, match="pickled weights"):
+            load_folder(folder)
+    assert not proof.exists()
+    pickle.loads((folder / name).read_bytes())
+    assert proof.exists()
 
 
 # ---------------------------------------------------------------------------------------------------------- hub
