@@ -78,7 +78,8 @@ def _sqlite(url: URL) -> IndexUrl:
 def make_engine(where: IndexUrl) -> Engine:
     """An engine for `where`. Makes the folder of a SQLite file; connects only when used."""
     if not where.is_sqlite:
-        defaults = {"connect_timeout": 10, "application_name": "model-health"}
+        # Compiling a question takes longer than answering it: every one of ours takes few steps into an index.
+        defaults = {"connect_timeout": 10, "application_name": "model-health", "options": "-c jit=off"}
         arguments = {key: value for key, value in defaults.items() if key not in where.url.query}
         return create_engine(where.url, pool_pre_ping=True, pool_recycle=1800, connect_args=arguments)
     if where.url.database:

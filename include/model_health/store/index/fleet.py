@@ -10,22 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, get_args
 
-from sqlalchemy import CTE, Connection, and_, case, func, select
+from sqlalchemy import CTE, ColumnElement, Connection, FromClause, and_, case, func, select
 
 from model_health.report.manifest import Verdict
 from model_health.store.index.alerts import AlertState, standing_states
 from model_health.store.index.comparisons import ComparisonRecord
 from model_health.store.index.outbox_waiting import Waiting, waiting_by_model
-from model_health.store.index.pairs import all_pairs, newest_run
+from model_health.store.index.pairs import all_pairs, newest_run, newest_valid_run
 from model_health.store.index.queries import run_record
-from model_health.store.index.records import RunRecord, RunStatus
+from model_health.store.index.records import RunRecord
 from model_health.store.index.rollup import DAY
 from model_health.store.index.selection import day_number
 from model_health.store.index.tables import runs
 from model_health.store.index.tables_comparisons import comparisons
 from model_health.store.index.tables_self_tests import self_tests
 from model_health.store.index.tables_trends import trend_days, trend_series
-from model_health.store.index.tables_validation import validations
 from model_health.store.index.types import bucket_start
 
 MAIN_METRICS: Final = (
@@ -103,7 +102,7 @@ def fleet(
         metrics: those without labels of their own; see `MAIN_METRICS`.
     """
     pairs = all_pairs()
-    newest = _runs(connection, pairs, {"last": (), "judged": (runs.c.verdict.is_not(None),), "valid": _VALID})
+    newest = _runs(connection, pairs)
     changes = _changes(connection, pairs)
     alerts: dict[Pair, list[AlertState]] = {}
     for state in standing_states(connection):
@@ -113,12 +112,13 @@ def fleet(
     lines = _lines(connection, day_number(now) - days + 1, metrics)
     rows = []
     for pair, found in sorted(newest.items()):
-        valid = found["valid"]
+        last, valid = found["last"], found["valid"]
+        assert last is not None, "a pair is one because it has a run"
         changed_at, previous = changes.get(pair, (None, None))
         rows.append(
             FleetRow(
                 *pair,
-                last=found["last"],
+                last=last,
                 last_verdict_run=found["judged"],
                 last_valid_at=valid.ended_at if valid is not None else None,
                 changed_at=changed_at,
@@ -133,14 +133,13 @@ def fleet(
     return rows
 
 
-_VALID = (
-    runs.c.status == RunStatus.MEASURED.value,
-    select(validations.c.run_id).where(validations.c.run_id == runs.c.id, validations.c.valid.is_(True)).exists(),
-)
+def _judged(table: FromClause) -> ColumnElement[bool]:
+    return table.c.verdict.is_not(None)
 
 
-def _runs(connection: Connection, pairs: CTE, wanted: Mapping[str, Sequence[Any]]) -> dict[Pair, dict[str, Any]]:
-    ids = select(pairs, *(newest_run(pairs, *which).label(name) for name, which in wanted.items()))
+def _runs(connection: Connection, pairs: CTE) -> dict[Pair, dict[str, RunRecord | None]]:
+    wanted = {"last": newest_run(pairs), "judged": newest_run(pairs, _judged), "valid": newest_valid_run(pairs)}
+    ids = select(pairs, *(which.label(name) for name, which in wanted.items()))
     rows = connection.execute(ids).all()
     needed = {row._mapping[name] for row in rows for name in wanted} - {None}
     records = {row.id: run_record(row) for row in connection.execute(select(runs).where(runs.c.id.in_(needed)))}

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Row, Select
+from sqlalchemy import Connection, Engine, Row, Select, select
 
 from model_health.errors import StoreError
 from model_health.store.index import migrate, pairs, queries, write
@@ -33,6 +33,7 @@ from model_health.store.index.records import (
     TrendPoint,
     label_mapping,
 )
+from model_health.store.index.tables import runs
 from model_health.store.index.types import bucket_start
 
 Clock = Callable[[], datetime]
@@ -237,10 +238,9 @@ class Index:
 
     def models(self) -> list[ModelRecord]:
         """Every model and suite that has a run, with its newest run."""
-        return [
-            ModelRecord(row.model, row.suite, row.total, queries.run_record(row))
-            for row in self.rows(pairs.select_models())
-        ]
+        newest = {row.run_id: row.total for row in self.rows(pairs.select_newest())}
+        found = self.rows(select(runs).where(runs.c.id.in_(newest)).order_by(runs.c.model, runs.c.suite))
+        return [ModelRecord(row.model, row.suite, newest[row.id], queries.run_record(row)) for row in found]
 
     def metrics(self, model: str, suite: str) -> list[str]:
         """The names of the metrics that a model has on a suite, sorted."""

@@ -5,9 +5,17 @@ Reading the whole of `runs` for some twenty pairs takes longer than a page may.
 
 from __future__ import annotations
 
-from sqlalchemy import CTE, ColumnElement, Integer, ScalarSelect, Select, and_, func, select
+from collections.abc import Callable
+from typing import Any
 
+from sqlalchemy import CTE, ColumnElement, FromClause, ScalarSelect, Select, and_, func, select
+
+from model_health.store.index.records import RunStatus
 from model_health.store.index.tables import runs
+from model_health.store.index.tables_validation import validations
+
+Condition = Callable[[FromClause], ColumnElement[bool]]
+"""What is asked of a run, by the table or alias that it is looked up in."""
 
 
 def all_pairs() -> CTE:
@@ -28,32 +36,42 @@ def all_pairs() -> CTE:
     return select(pairs.c.model, pairs.c.suite).where(pairs.c.suite.is_not(None)).cte("pairs")
 
 
-def newest_run(pairs: CTE, *conditions: ColumnElement[bool]) -> ScalarSelect[int]:
+def newest_run(pairs: CTE, *conditions: Condition) -> ScalarSelect[int]:
     """The row id of the newest run of each pair that meets the conditions; null where none does."""
-    return (
-        select(runs.c.id)
-        .where(runs.c.model == pairs.c.model, runs.c.suite == pairs.c.suite, *conditions)
-        .order_by(runs.c.started_at.desc(), runs.c.id.desc())
-        .limit(1)
-        .correlate(pairs)
-        .scalar_subquery()
+    older = runs.alias("older")
+    newest = select(func.max(older.c.started_at)).where(_of(pairs, older), *(one(older) for one in conditions))
+    # By its time first, which stands in an index of its pair: a model that went silent is found as quickly as another.
+    found = select(func.max(runs.c.id)).where(
+        _of(pairs, runs),
+        runs.c.started_at == newest.correlate(pairs).scalar_subquery(),
+        *(one(runs) for one in conditions),
     )
+    return found.correlate(pairs).scalar_subquery()
+
+
+def newest_valid_run(pairs: CTE) -> ScalarSelect[int]:
+    """The row id of the newest measured run of each pair whose reports were found valid; null where there is none."""
+    newer = runs.alias("newer")
+    last = select(func.max(newer.c.started_at)).where(_of(pairs, newer)).correlate(pairs).scalar_subquery()
+    # Looked up run by run from the newest on, instead of joined: as good as always the first one is it.
+    valid = select(validations.c.valid).where(validations.c.run_id == runs.c.id).correlate(runs).scalar_subquery()
+    measured = runs.c.status == RunStatus.MEASURED.value
+    found = select(runs.c.id).where(_of(pairs, runs), runs.c.started_at <= last, measured, valid.is_(True))
+    newest_first = found.order_by(runs.c.started_at.desc(), runs.c.id.desc())
+    return newest_first.limit(1).correlate(pairs).scalar_subquery()
 
 
 def total_runs(pairs: CTE) -> ScalarSelect[int]:
     """How many runs each pair has."""
-    mine = and_(runs.c.model == pairs.c.model, runs.c.suite == pairs.c.suite)
-    return select(func.count()).select_from(runs).where(mine).correlate(pairs).scalar_subquery()
+    return select(func.count()).select_from(runs).where(_of(pairs, runs)).correlate(pairs).scalar_subquery()
 
 
-def select_models() -> Select[tuple[int]]:
-    """The newest run of every pair, with `total`, in the order of models and suites."""
+def select_newest() -> Select[Any]:
+    """The row id of the newest run of every pair, and how many runs it has."""
     pairs = all_pairs()
-    newest = select(
-        pairs.c.model, pairs.c.suite, newest_run(pairs).label("run_id"), total_runs(pairs).label("total")
-    ).subquery("newest")
-    return (
-        select(runs, newest.c.total.cast(Integer).label("total"))
-        .join(newest, newest.c.run_id == runs.c.id)
-        .order_by(runs.c.model, runs.c.suite)
-    )
+    columns: list[Any] = [newest_run(pairs).label("run_id"), total_runs(pairs).label("total")]
+    return select(*columns).select_from(pairs)
+
+
+def _of(pairs: CTE, table: FromClause) -> ColumnElement[bool]:
+    return and_(table.c.model == pairs.c.model, table.c.suite == pairs.c.suite)

@@ -82,7 +82,7 @@ runs = Table(
     CheckConstraint("(status = 'could_not_measure') = (coalesce(verdict, '') = 'could_not_measure')", name="agreement"),
     CheckConstraint("status <> 'could_not_measure' OR reason IS NOT NULL", name="failure_has_reason"),
     # Covers what changes are found by: a year of a model's verdicts and identities is read from the index alone.
-    Index("ix_runs_history", "model", "suite", "started_at", "verdict", "identity_digest"),
+    Index("ix_runs_history", "model", "suite", "started_at", "verdict", "identity_digest", "id"),
     # One step to the newest run of each verdict.
     Index(None, "model", "suite", "verdict", "started_at"),
     Index(None, "started_at"),

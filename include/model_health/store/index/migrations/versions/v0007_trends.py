@@ -94,7 +94,8 @@ def upgrade() -> None:
             op.execute(f"ANALYZE {table}")
     for statement in (_CONFIGURATIONS, _SERIES, _DAYS.format(day=_DAY[op.get_bind().dialect.name])):
         op.execute(statement)
-    op.create_index("ix_runs_history", "runs", ["model", "suite", "started_at", "verdict", "identity_digest"])
+    covered = ["model", "suite", "started_at", "verdict", "identity_digest", "id"]
+    op.create_index("ix_runs_history", "runs", covered)
     op.create_index("ix_runs_model_suite_verdict_started_at", "runs", ["model", "suite", "verdict", "started_at"])
     op.drop_index("ix_runs_model_suite_started_at", "runs")
 
