@@ -1,6 +1,6 @@
 """The dashboard in a real browser, behind a reverse proxy under a path: the way of a person, and how every page looks.
 
-Pictures of each page in both themes and three widths are left in `test-artifacts/dashboard/`, for people to look at.
+Pictures of each page in both themes and at three widths are left in `test-artifacts/dashboard/`, for people to look at.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import navigation
 from support.browser import PATIENCE, ROOT, Visitor, launch, served
-from support.dashboards import BAD_LAYER, BAD_STEP, SCRIPT, Seeded
+from support.dashboards import BAD_LAYER, BAD_STEP, MODEL, SCRIPT, SUITE, Seeded
 from support.proxy import proxied
 
 pytestmark = [pytest.mark.services, pytest.mark.e2e]
 
 BASE = "ops/health"
 PICTURES = ROOT / "test-artifacts" / "dashboard"
-WIDTHS = {"wide": 2560, "desk": 1280, "phone": 390}
-TALLEST = 5000
+SIZES = {"desk": (1280, 4000), "phone": (390, 4000), "wide": (2560, 1600)}
+"""Width, and the most height of a picture, in pixels."""
+LOOKED_AT = (("light", ("desk", "wide")), ("dark", ("desk", "phone")))
 THEMES = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 21, 28)"}
+"""Their backgrounds."""
 Visit = Callable[..., Visitor]
 expect.set_options(timeout=PATIENCE)
 
@@ -82,8 +84,10 @@ def test_from_the_first_page_to_the_layer_and_the_token_and_back_by_a_link(
 ) -> None:
     visitor = visit()
     page = visitor.page
-    visitor.open(f"{site}/", navigation.places()[0].title)
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Run", exact=True).click()
+    visitor.open(f"{site}/", "Fleet")
+    page.get_by_role("link", name=f"✖ {MODEL} on {SUITE}").click()
+    visitor.settled("Model")
+    page.get_by_role("link", name="Open the newest run").click()
     visitor.settled("Run")
     assert query(page)["run"] == seeded.sick
     expect(page.get_by_text("✖ unhealthy").first).to_be_visible()
@@ -174,23 +178,26 @@ LOOKS = [*(place.name for place in navigation.places()), "prompt-layers", "promp
 
 
 @pytest.mark.parametrize("name", LOOKS)
-def test_a_page_fits_every_width_in_both_themes(site: str, seeded: Seeded, visit: Visit, name: str) -> None:
+def test_a_page_fits_every_width_and_both_themes(site: str, seeded: Seeded, visit: Visit, name: str) -> None:
     place, params = queries(seeded)[name]
     title = next(known.title for known in navigation.PLACES if known.name == place)
     visitor = visit()
     page = visitor.page
     visitor.open(f"{site}/" if navigation.is_first(place) else address(site, place, **params), title)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for theme, background in THEMES.items():
+    for theme, sizes in LOOKED_AT:
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-        page.wait_for_function(f"getComputedStyle(document.querySelector('.stApp')).backgroundColor === '{background}'")
-        for width_name, width in WIDTHS.items():
+        page.wait_for_function(
+            f"getComputedStyle(document.querySelector('.stApp')).backgroundColor === '{THEMES[theme]}'"
+        )
+        for size in sizes:
+            width, tallest = SIZES[size]
             page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_timeout(150)
             height = page.evaluate("document.querySelector('[data-testid=\"stMain\"]').scrollHeight")
-            page.set_viewport_size({"width": width, "height": max(900, min(int(height), TALLEST))})
+            page.set_viewport_size({"width": width, "height": max(900, min(int(height), tallest))})
             page.wait_for_timeout(350)
-            page.screenshot(path=PICTURES / f"{name}-{width_name}-{theme}.png")
+            page.screenshot(path=PICTURES / f"{name}-{size}-{theme}.png")
             assert visitor.wide() == 0, f"{name} is wider than {width} pixels"
     assert page.get_by_test_id("stException").count() == 0
     assert page.get_by_text("Traceback").count() == 0

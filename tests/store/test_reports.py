@@ -364,3 +364,28 @@ def test_stored_bytes_are_those_that_the_digest_is_of(tmp_path: Path) -> None:
     assert store.read_bytes(stored.uri) == b"{}"
     with pytest.raises(StoreError, match="not a report"):
         store.read_stored(f"{run.path}/other.txt")
+
+
+# -------------------------------------------------------------------------------------- files that no run of ours wrote
+def test_any_file_below_the_root_is_read_as_it_lies_there(local: ReportStore) -> None:
+    root = Path(local.location.path)
+    (root / "old").mkdir(parents=True)
+    (root / "old" / "trace.json").write_bytes(b"{}")
+    assert local.read_file("old/trace.json") == b"{}"
+    written = local.write_report(RUN, "fact-1", REPORT)
+    assert local.read_file(f"{RUN.path}/fact-1.json.gz") == local.read_stored(written.uri)
+
+
+@pytest.mark.parametrize("path", ["../secret", "old/../../secret", "/secret", "", "old//trace", "./old", "old/\x00"])
+def test_a_path_that_leaves_the_store_is_refused(local: ReportStore, tmp_path: Path, path: str) -> None:
+    (tmp_path / "secret").write_text("outside")
+    with pytest.raises(StoreError, match="not a path below the store"):
+        local.read_file(path)
+
+
+def test_a_link_out_of_the_store_is_not_followed(local: ReportStore, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("outside")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "inside").symlink_to(tmp_path / "secret")
+    with pytest.raises(StoreError, match="leaves the store"):
+        local.read_file("inside")
