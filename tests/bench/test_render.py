@@ -89,6 +89,14 @@ def test_a_profile_is_a_table_of_events_by_cell(tmp_path: Path) -> None:
     assert "profile_" not in page
 
 
+@pytest.mark.parametrize(("load", "said"), [((9.5, 9.0, 8.0), True), ((1.5, 1.0, 1.0), False), (None, False)])
+def test_a_machine_that_was_shared_says_so(tmp_path: Path, load: tuple[float, float, float] | None, said: bool) -> None:
+    one = rounds("flags", [1.0], machine=MACHINE.model_copy(update={"cores": 2}))
+    page = document([results_of(tmp_path, one.model_copy(update={"load_average": load}))], None)
+    assert ("The machine was shared: load averages of 9.5 to 9.5 on 2 cores." in page) == said
+    assert ("was shared" in page) == said
+
+
 def test_processes_are_merged_and_machines_are_not(tmp_path: Path) -> None:
     other = MACHINE.model_copy(update={"gpu": "Some GPU"})
     blocks = [rounds("flags", [1.0]), rounds("flags", [1.2]), rounds("flags", [1.1], machine=other)]

@@ -50,6 +50,7 @@ def _machine(results: Results) -> Iterator[str]:
     versions = sorted({f"{name} {value}" for one in results.measured for name, value in one.versions.items()})
     code = ", ".join(commits) or "of no commit"
     yield f"Measured from {dates[0]} to {dates[-1]}, code {code}. {', '.join(versions)}."
+    yield from _busy(results)
     yield ""
     lines = [*cell_lines(results), *extra_lines(results)]
     if lines:
@@ -76,6 +77,16 @@ def _machine(results: Results) -> Iterator[str]:
             if found is not None:
                 interval = f"{found.low:.4g} to {found.high:.4g}"
                 yield f"| {extra.about} | {found.median:.4g} {extra.unit} | {interval} | {found.count} |"
+
+
+def _busy(results: Results) -> Iterator[str]:
+    """Whether somebody else was working on the machine meanwhile: it widens intervals, and wall times most."""
+    loads = [
+        block.load_average[0] for blocks in results.cells.values() for block in blocks if block.load_average is not None
+    ]
+    cores = results.machine.cores
+    if loads and cores and max(loads) > cores:
+        yield f"The machine was shared: load averages of {min(loads):.1f} to {max(loads):.1f} on {cores} cores."
 
 
 def _name(machine: Machine) -> str:
