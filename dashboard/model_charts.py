@@ -115,7 +115,7 @@ def _marks(values: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart
     present = [name for name in _READINGS if any(one["reading"] == name for one in kept)]
     marks: alt.Chart = (
         drawn(kept or values[:0])
-        .mark_point(filled=True, size=55, opacity=1)
+        .mark_point(filled=True, size=55 if few else 20, opacity=1)
         .encode(
             x=x,
             y=y,

@@ -67,6 +67,13 @@ def metrics(url: str, where: Selection) -> list[Summary]:
 
 
 @st.cache_data(ttl=data.SECONDS, show_spinner=False)
+def reasons(url: str, run_key: str) -> dict[str, str]:
+    """Why a run did not measure, by metric; one reason where its prompts have several."""
+    points = data.open_index(url).points(run_key)
+    return {point.metric: point.reason for point in points if point.value is None and point.reason}
+
+
+@st.cache_data(ttl=data.SECONDS, show_spinner=False)
 def metric_history(url: str, query: TrendQuery, promoted_at: Sequence[datetime]) -> MetricHistory:
     """A metric with its bands and changes of level."""
     with data.open_index(url).reading("read a trend") as connection:

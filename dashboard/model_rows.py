@@ -38,8 +38,8 @@ KINDS: Final = {
     "revision": Look("revision", "◆", palette.PURPLE),
     "libraries": Look("library", "■", palette.ORANGE),
     "device": Look("device or configuration", "▼", palette.GREY),
-    "level": Look("level changed", "✚", palette.RED),
-    "verdict": Look("verdict", "●", palette.BLUE),
+    "level": Look("level changed", "✚", palette.BLUE),
+    "verdict": Look("verdict", "●", palette.RED),
 }
 """What is written into a trend, with the shapes of `SHAPES`."""
 SHAPES: Final = {
@@ -124,7 +124,7 @@ def unmeasured(found: Sequence[Summary], reasons: Mapping[str, str]) -> list[dic
     return [
         {
             "Metric": tables.heading(column_of(one.metric, one.labels)),
-            "Reason": reasons.get(one.metric, "see the runs below"),
+            "Reason": reasons.get(one.metric, "not said by the newest run: open one of that time"),
             "Times": one.not_measured,
         }
         for one in found

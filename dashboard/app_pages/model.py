@@ -24,6 +24,7 @@ from fleet_rows import Condition
 from model_health.errors import StoreError
 from model_health.report.manifest import Verdict
 from model_health.report.synthetic import NOTICE, is_synthetic
+from model_health.store.index.fleet import MAIN_METRICS
 from model_health.store.index.selection import Configuration, Selection
 from model_health.store.index.trends import TrendQuery
 from model_rows import EVERY, Span
@@ -63,7 +64,7 @@ def main() -> None:
             return
         where, shown = _filters(where, configurations, now)
         if view == TREND:
-            _trends(url, store, where, shown, now, line.row.last.run_key)
+            _trends(url, store, where, shown, now, (line.row.last_verdict_run or line.row.last).run_key)
         elif view == LATENCY:
             _latency(url, where, shown, now)
         elif view == FLAGS:
@@ -159,7 +160,7 @@ def _trends(url: str, store: str, where: Selection, shown: Span, now: datetime, 
         return model_data.metric_history(url, TrendQuery(where, one.metric, dict(one.labels)), promoted)
 
     with st.container(horizontal=True):
-        for name in [name for name in model_rows.HEADLINES if name in choices]:
+        for name in [name for name in MAIN_METRICS if name in choices]:
             value, says = model_rows.standing(history(name))
             mark = {"in band": "✔", "out of band": "✖", "no band": "?"}.get(says, "∅")
             st.metric(
@@ -205,9 +206,7 @@ def _unmeasured(url: str, where: Selection, newest: str) -> None:
     found = model_data.metrics(url, where)
     if not any(not one.measured for one in found):
         return
-    detail = data.read_run(url, newest)
-    reasons = {point.metric: point.reason or "" for point in (detail.points if detail else ()) if point.value is None}
-    if missing := model_rows.unmeasured(found, reasons):
+    if missing := model_rows.unmeasured(found, model_data.reasons(url, newest)):
         st.subheader("Not measured, and why")
         widgets.table(missing, "unmeasured", columns={"Reason": st.column_config.TextColumn(width="large")})
 
