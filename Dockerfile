@@ -93,8 +93,9 @@ ENV AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/model-health/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False
 RUN install -d -o model-health -g model-health /opt/airflow /opt/airflow/logs /opt/airflow/state
-ENTRYPOINT ["tini", "-g", "--", "airflow"]
-CMD ["version"]
+# Not `airflow`: the official chart and its executor name whole commands.
+ENTRYPOINT ["tini", "-g", "--"]
+CMD ["airflow", "version"]
 
 FROM airflow-base AS worker
 COPY --from=worker-build /opt/model-health /opt/model-health

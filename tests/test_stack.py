@@ -41,6 +41,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, hook: Webhook) -> Iterator[R
         model = {"name": name, "source": {"path": f"weights/{name}"}, "suites": ["smoke"], "device": device}
         content = {**model, "dtype": "float32", "threads": 1, "timeout_seconds": 600}
         (home / f"configs/models/{name}.yaml").write_text(json.dumps(content))
+    dag = home / "dags/run_canaries.py"
+    # The clock starts nothing: an hour that ends during the test would add a run.
+    dag.write_text(dag.read_text().replace('schedule="@hourly"', "schedule=None"))
     poison(home / "weights/sick", "model.layers.2.mlp.down_proj.weight")
     gates = yaml.safe_load((home / "configs/gates.yaml").read_text())
     gates["transports"] = {"webhook": {"team": {"url_secret": "team_webhook_url"}}}
