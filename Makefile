@@ -21,7 +21,7 @@ printf '==> %s: ok, %s s\n' '$(1)' "$$SECONDS"
 endef
 
 .PHONY: help run test setup check lint types layers docs docs-check audit sbom coverage-table pytest test-fast test-gpu bench \
-	bench-quick bench-gpu bench-gate bench-counts self-test rehearse format lock stack dashboard demo clean distclean
+	bench-quick bench-gpu bench-gate bench-counts bench-dashboard self-test rehearse format lock stack dashboard demo clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -134,6 +134,14 @@ bench-counts: setup ## count again and write what is expected from now on
 	$(BENCH) operations --write $(COUNTS)
 
 # On a CPU without instructions for bfloat16 one replay in it takes five times as long per text.
+# More than one: DASHBOARD_INDEXES="sqlite:////... postgresql://..."; each is filled once, and then used again.
+DASHBOARD_INDEXES ?= sqlite:///$(CURDIR)/$(BENCH_OUT)-dashboard/index.db
+
+bench-dashboard: setup ## a year of 20 models in the index: how quick are the pages? (needs Chromium; writes DASHBOARD.md)
+	mkdir -p $(BENCH_OUT)-dashboard
+	cd tests && ../$(BIN)/python -m support.dashboard_benchmark $(foreach url,$(DASHBOARD_INDEXES),--index $(url)) \
+		--out ../$(BENCH_OUT)-dashboard --markdown ../DASHBOARD.md $(BENCH_ARGS)
+
 SELF_TEST_ARGS ?= --dtype float32 --dtype bfloat16:items=4:longest=40:healthy=12:reduced
 
 self-test: setup ## put faults into the real model, see whether they are noticed, and write SELF_TEST.md (an hour)
