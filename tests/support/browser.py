@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwrig
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-PATIENCE = 60_000
+PATIENCE = 120_000
 """Milliseconds: for whatever is expected to appear. Two loaded cores are slow."""
 FLAGS = [
     "--no-sandbox",
