@@ -46,8 +46,8 @@ def baseline(url: str, store: str, *, texts: bool) -> None:
     if not known and "comparison" not in st.query_params:
         widgets.nothing(
             "Nothing has been compared with a baseline yet.",
-            "A baseline is made with `model-health baseline create MODEL --suite SUITE --promote`. From then on the "
-            "Dag `nightly_regression` compares every night, and `model-health compare MODEL/SUITE [CANDIDATE]` when "
+            "`model-health baseline create --model MODEL --promote --reason WHY` makes a baseline. From then on the "
+            "Dag `nightly_regression` compares every night, and `model-health compare --baseline MODEL/SUITE` when "
             "you ask. Two runs can be compared without one: choose *Two runs* above.",
         )
         return

@@ -117,8 +117,8 @@ def self_test(url: str, now: datetime) -> None:
     if not records and "test" not in st.query_params:
         widgets.nothing(
             "The monitor has not been tested yet.",
-            "`model-health self-test MODEL` puts faults into a model in memory and tells which were caught. The Dag "
-            "`self_test` does so every week.",
+            "`model-health self-test --model MODEL` puts faults into a model in memory and tells which were caught. "
+            "The Dag `self_test` does so every week.",
         )
         return
     known = {operations_rows.self_test_address(record): record for record in records}
