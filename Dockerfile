@@ -6,8 +6,8 @@
 #   dashboard     Streamlit; reads the index and the reports, so it needs neither Airflow nor torch
 #   object-store  MinIO as a user who is not root
 #
-# Which torch goes in is the builder's choice, as it is outside: what pip is configured with, unless the build argument
-# TORCH_INDEX_URL names another page of wheels.
+# Which torch goes in is the builder's choice, as it is outside: the registry's own build, unless the build argument
+# UV_FIND_LINKS names a page or folder of wheels.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG MINIO_IMAGE=minio/minio:latest
 
@@ -48,10 +48,10 @@ RUN --mount=type=cache,target=/var/cache/build \
     && /opt/uv/bin/uv pip install -p .venv/bin/python --build-constraint /opt/uv/backend.lock --no-deps -e .
 
 FROM airflow-build AS worker-build
-ARG TORCH_INDEX_URL=
+ARG UV_FIND_LINKS=
 # torch is pinned, but not in the lock: its build differs from machine to machine. The rest of it is.
 RUN --mount=type=cache,target=/var/cache/build \
-    /opt/uv/bin/uv pip install -p .venv/bin/python --compile-bytecode ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} \
+    /opt/uv/bin/uv pip install -p .venv/bin/python --compile-bytecode \
         -r requirements-torch.txt \
     && /opt/uv/bin/uv pip compile pyproject.toml --extra capture --constraint requirements.lock \
         --constraint requirements-torch.txt -q --no-annotate -o /tmp/names \
