@@ -15,6 +15,7 @@ import prompt_sections
 import reports
 import widgets
 import wording
+from model_health.report.synthetic import NOTICE, WARNING, is_synthetic
 from views import PromptView
 
 VIEWS = ["Tokens", "Layers", "Prompt", "Not measured"]
@@ -75,6 +76,8 @@ def _open_by_path() -> None:
 
 def _head(view: PromptView) -> None:
     ours = view.ours
+    if is_synthetic(ours.model_name or ""):
+        st.info(wording.plain(NOTICE), icon=":material/science:")
     timing = ours.timing
     cells = (
         ("State", prompt_facts.state_word(view), None),
@@ -101,7 +104,7 @@ def _head(view: PromptView) -> None:
     st.caption(" · ".join(wording.plain(fact) for fact in facts))
     if origin := prompt_facts.origin(view):
         st.info(origin, icon=":material/history:")
-    for warning in view.warnings:
+    for warning in (one for one in view.warnings if one != WARNING):
         st.warning(f"{wording.plain(warning.code)}: {wording.plain(warning.message)}", icon=":material/warning:")
 
 

@@ -20,6 +20,7 @@ import wording
 from model_health.config.settings import Settings
 from model_health.errors import ModelHealthError
 from model_health.report.manifest import Manifest
+from model_health.report.synthetic import NOTICE, is_synthetic
 from model_health.store.index.records import RunRecord
 
 
@@ -251,6 +252,8 @@ if detail is None or judged is None:
     st.warning(f"The index holds no run {wording.plain(key)}. It may have been removed.", icon=":material/search_off:")
     st.stop()
 
+if is_synthetic(detail.record.folder.model):
+    st.info(wording.plain(NOTICE), icon=":material/science:")
 _head(detail, settings)
 manifest = _manifest(detail.record, settings)
 _prompts(detail)
