@@ -7,7 +7,7 @@ import io
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import exports
@@ -47,6 +47,7 @@ def test_negative_numbers_stay_numbers() -> None:
     assert parsed(exports.csv_text([{"a": -1.5}]))[1] == ["-1.5"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.fixed_dictionaries({"a": CELLS, "b": CELLS}), min_size=1, max_size=4))
 def test_any_text_comes_back_whole(rows: list[dict[str, str]]) -> None:
     read = parsed(exports.csv_text(rows))[1:]

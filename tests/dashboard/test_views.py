@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import grids
@@ -46,7 +46,7 @@ def everything(shown: PromptView) -> list[str]:
 
 
 @given(st.data(), telemetries(), findings())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_report_can_be_shown(data: st.DataObject, telemetry: PromptTelemetry, found: object) -> None:
     trace: Trace = build_report(telemetry, found, make_facts(), decode)  # type: ignore[arg-type]
     shown = view_of(trace)
@@ -96,7 +96,7 @@ def test_of_a_long_report_no_chart_has_more_cells_than_a_screen_shows() -> None:
     st.integers(1, 30),
     st.sampled_from(["largest", "smallest"]),
 )
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_reducing_keeps_the_extremes_and_covers_everything(
     rows: int, columns: int, high: int, wide: int, worst: str
 ) -> None:
@@ -119,7 +119,7 @@ def test_reducing_keeps_the_extremes_and_covers_everything(
 
 # ---------------------------------------------------------------------------------------------------------------- text
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=8), st.booleans())
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_a_token_holds_the_page_s_markup_is_its_own(texts: list[str], hidden: bool) -> None:
     shown = view(steps=len(texts))
     steps = type(shown.steps)(**{**shown.steps.__dict__, "texts": tuple(texts)})
