@@ -70,8 +70,8 @@ docs-check: ## METRICS.md and requirements.lock are as their sources say
 
 # Four processes at once on two cores: those of the first two mostly wait, for Airflow, servers and children; the third
 # computes. What no line names is in the fourth.
-WAITING := $(wildcard tests/airflow tests/dags tests/plugins tests/dashboard tests/cli tests/test_*.py)
-SERVING := $(wildcard tests/delivery tests/sinks tests/monitors tests/alerting)
+WAITING := $(wildcard tests/airflow tests/dags tests/plugins tests/cli tests/test_*.py)
+SERVING := $(wildcard tests/delivery tests/sinks tests/monitors tests/alerting tests/dashboard)
 COMPUTING := $(wildcard tests/capture tests/metrics tests/runner tests/replay tests/baseline tests/selftest tests/bench)
 REST := $(filter-out $(WAITING) $(SERVING) $(COMPUTING) tests/support tests/gpu tests/conftest.py tests/__pycache__,\
 	$(wildcard tests/*))
