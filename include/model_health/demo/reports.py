@@ -148,15 +148,12 @@ def manifest_of(night: Occasion, entries: Sequence[PromptEntry]) -> Manifest:
         "load": 1.5 + model.parameters / 1.2e9,
         "tokenize": 0.02,
         "generate": night.seconds_first + decode_seconds,
-        "prefill": night.seconds_first,
-        "decode": decode_seconds,
-        "probes": 0.06 * decode_seconds,
         "report": 0.4,
         "store": 0.2,
     }
-    total = parts["load"] + parts["tokenize"] + parts["generate"] + parts["report"] + parts["store"]
+    total = sum(parts.values())
     operations = tuple(
-        Operation(name=name, count=1, wall_seconds=seconds, share=min(seconds / total, 1.0))
+        Operation(name=name, count=1, wall_seconds=seconds, share=seconds / total)
         for name, seconds in parts.items()
     )
     timed = PerformanceRecord(level="summary", total_seconds=total, operations=operations)
