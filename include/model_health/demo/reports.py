@@ -153,8 +153,7 @@ def manifest_of(night: Occasion, entries: Sequence[PromptEntry]) -> Manifest:
     }
     total = sum(parts.values())
     operations = tuple(
-        Operation(name=name, count=1, wall_seconds=seconds, share=seconds / total)
-        for name, seconds in parts.items()
+        Operation(name=name, count=1, wall_seconds=seconds, share=seconds / total) for name, seconds in parts.items()
     )
     timed = PerformanceRecord(level="summary", total_seconds=total, operations=operations)
     return Manifest(
