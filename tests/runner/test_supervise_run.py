@@ -238,7 +238,8 @@ def test_unknown_names_are_bad_input_and_start_nothing(child: FakeChild, change:
 
 
 def test_the_time_limit_is_the_models_own(child: FakeChild) -> None:
-    assert time_limit_seconds("tiny", child.settings) == 60.0
+    child.project.add_model("brisk", timeout_seconds=77)
+    assert time_limit_seconds("brisk", child.settings) == 77.0
 
 
 def targets(child: FakeChild, *, cuda: bool = False, **options: str) -> list[tuple[str, str]]:
