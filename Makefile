@@ -68,23 +68,26 @@ docs-check: ## METRICS.md and requirements.lock are as their sources say
 	$(call section,METRICS.md,$(BIN)/python -m model_health.catalog.document --check)
 	$(call section,requirements.lock,$(BIN)/python setup_env.py check-lock)
 
-# Four processes at once on two cores: those of the first two mostly wait, for Airflow, servers and children; the third
-# computes. What no line names is in the fourth.
-WAITING := $(wildcard tests/airflow tests/dags tests/plugins tests/cli tests/test_*.py)
+# Five processes at once on two cores: those of the first three mostly wait, for Airflow, services and servers; the
+# fourth computes. What no line names is in the fifth.
+WAITING := $(wildcard tests/airflow tests/dags)
+STARTING := $(wildcard tests/test_*.py tests/plugins tests/cli)
 SERVING := $(wildcard tests/delivery tests/sinks tests/monitors tests/alerting tests/dashboard)
 COMPUTING := $(wildcard tests/capture tests/metrics tests/runner tests/replay tests/baseline tests/selftest tests/bench)
-REST := $(filter-out $(WAITING) $(SERVING) $(COMPUTING) tests/support tests/gpu tests/conftest.py tests/__pycache__,\
+REST := $(filter-out $(WAITING) $(STARTING) $(SERVING) $(COMPUTING) tests/support tests/gpu tests/conftest.py tests/__pycache__,\
 	$(wildcard tests/*))
 # Where the environment forbids bytecode, each of the many children of the tests would compile our modules anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "not gpu" --durations=15
 
 pytest: ## every test that needs no GPU; with PYTEST_ARGS only what they name, in one process
 ifeq ($(strip $(PYTEST_ARGS)),)
-	@printf '\n==> pytest, in four processes\n'; SECONDS=0; logs=$$(mktemp -d); failed=0; \
+	@printf '\n==> pytest, in five processes\n'; SECONDS=0; logs=$$(mktemp -d); failed=0; \
+	$(PYTEST) $(STARTING) >"$$logs/starting" 2>&1 </dev/null & starting=$$!; \
 	$(PYTEST) $(SERVING) >"$$logs/serving" 2>&1 </dev/null & serving=$$!; \
 	$(PYTEST) $(COMPUTING) >"$$logs/computing" 2>&1 </dev/null & computing=$$!; \
 	$(PYTEST) $(REST) >"$$logs/rest" 2>&1 </dev/null & rest=$$!; \
 	$(PYTEST) $(WAITING) || failed=1; \
+	wait "$$starting" || failed=1; cat "$$logs/starting"; \
 	wait "$$serving" || failed=1; cat "$$logs/serving"; \
 	wait "$$computing" || failed=1; cat "$$logs/computing"; \
 	wait "$$rest" || failed=1; cat "$$logs/rest"; rm -rf "$$logs"; \
