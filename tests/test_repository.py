@@ -335,7 +335,9 @@ WITH_ACTIONS = frozenset({"baseline", "store"})
 def named_commands() -> list[tuple[str, ...]]:
     """Every `model-health` command line that a document or a page shows, without its comment."""
     texts = [code_of(path) for path in documents()] + [path.read_text() for path in tracked("dashboard/*.py")]
-    lines = [line.split("#")[0] for text in texts for line in re.findall(r"model-health (?=[a-z])([^`\"\n]*)", text)]
+    lines = [
+        line.split("#")[0] for text in texts for line in re.findall(r"(?<!-n )model-health (?=[a-z])([^`\"\n]*)", text)
+    ]
     return sorted({tuple(line.split()) for line in lines})
 
 
