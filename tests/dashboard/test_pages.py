@@ -148,10 +148,11 @@ def test_the_page_of_a_run_says_what_was_not_measured_and_why(index: Index, page
 
 def test_the_page_of_a_run_says_exactly_what_was_measured(index: Index, page: Opener) -> None:
     run = page("app_pages/run", run=measured_run(index))
-    facts = run.code[0].value
-    assert "sha256:ab12" in facts
-    assert "torch 2.13.0, transformers 5.23.0" in facts
-    assert "Quantisation       not recorded" in facts
+    table = next(frame.value for frame in run.dataframe if "Value" in frame.value.columns)
+    facts = dict(zip(table.iloc[:, 0], table["Value"], strict=True))
+    assert facts["Weights digest"].startswith("sha256:ab12")
+    assert (facts["Library torch"], facts["Library transformers"]) == ("2.13.0", "5.23.0")
+    assert facts["Quantisation"] == "not recorded"
 
 
 def test_a_missing_number_is_an_empty_cell_not_a_zero(index: Index, page: Opener) -> None:
