@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 import data
 from model_health.store.index.index import Index
+from support.dashboard_history import NOW, fleet_history
 from support.dashboards import Seeded, seed_dashboard
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
@@ -42,6 +43,24 @@ def index(index_path: Path) -> Iterator[Index]:
     """An empty index, where the dashboard looks for it."""
     with Index.open(index_path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a fleet's history: models in every condition."""
+    folder = tmp_path_factory.mktemp("fleet")
+    with Index.open(folder / "index.db") as index:
+        fleet_history(index, NOW)
+    return folder
+
+
+@pytest.fixture
+def full(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The dashboard looks at that fleet."""
+    monkeypatch.setenv("MODEL_HEALTH_HOME", str(home))
+    monkeypatch.setenv("MODEL_HEALTH_INDEX_URL", f"sqlite:///{home / 'index.db'}")
+    data.forget()
+    return home
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -17,6 +16,7 @@ from model_health.store.index.index import Index
 from support.comparisons import OLD_RESULT, made, record
 from support.dashboard_runs import report, reported_run
 from support.observations import observation
+from support.pages import column, told
 
 Opener = Callable[..., AppTest]
 PAGE = "app_pages/compare"
@@ -79,18 +79,8 @@ def full(seeded: Seeded, monkeypatch: pytest.MonkeyPatch) -> Seeded:
     return seeded
 
 
-def told(page: AppTest) -> str:
-    boxes = [*page.title, *page.success, *page.info, *page.warning, *page.error, *page.markdown, *page.caption]
-    return "\n".join(str(box.value) for box in [*boxes, *page.code]).replace("\\", "")
-
-
 def numbers(page: AppTest) -> dict[str, str]:
     return {box.label: box.value for box in page.metric}
-
-
-def columns(page: AppTest, name: str) -> list[Any]:
-    """The column of that name of the first table that has one."""
-    return next(table.value[name].tolist() for table in page.dataframe if name in table.value.columns)
 
 
 # ----------------------------------------------------------------------------------------------------------- nothing
@@ -129,19 +119,19 @@ def test_a_change_is_named_with_the_state_where_it_begins(full: Seeded, page: Op
     assert not shown.exception
     assert "It begins at layer.1" in told(shown)
     assert numbers(shown)["First state out of band"] == "layer.1"
-    assert columns(shown, "Where") == ["embedding", "layer.0", "layer.1", "layer.2", "final"]
-    assert columns(shown, "Band")[:3] == ["✔ within", "✔ within", "✖ out of band"]
-    assert columns(shown, "Prompt")[0] == "all prompts"
-    assert len(columns(shown, "Prompt")) == 15
+    assert column(shown, "Where") == ["embedding", "layer.0", "layer.1", "layer.2", "final"]
+    assert column(shown, "Band")[:3] == ["✔ within", "✔ within", "✖ out of band"]
+    assert column(shown, "Prompt")[0] == "all prompts"
+    assert len(column(shown, "Prompt")) == 15
 
 
 def test_harm_fails_and_names_the_prompts_with_their_intervals(full: Seeded, page: Opener) -> None:
     shown = page(PAGE, comparison=full.keys["worse"])
     assert "fail: my <b>model</b> is degraded" in shown.error[0].value.replace("\\", "")
     assert "<b>" not in shown.error[0].value, "a name must not become markup"
-    low, mean = columns(shown, "Low")[0], columns(shown, "Change (bits per token)")[0]
+    low, mean = column(shown, "Low")[0], column(shown, "Change (bits per token)")[0]
     assert 0.0 < low < mean
-    assert columns(shown, "Reading")[0] == "worse"
+    assert column(shown, "Reading")[0] == "worse"
 
 
 def test_the_same_bits_pass_and_nothing_flipped(full: Seeded, page: Opener) -> None:
@@ -162,19 +152,19 @@ def test_a_model_that_is_not_finite_has_no_profile_and_says_so(full: Seeded, pag
 
 def test_flips_are_listed_with_markup_as_text(full: Seeded, page: Opener) -> None:
     shown = page(PAGE, comparison=full.keys["changed"])
-    flips = columns(shown, "Now says")
+    flips = column(shown, "Now says")
     assert flips
     assert all(text.startswith("␣") for text in flips)
-    assert "␣<script>alert(1)</script>" in {*flips, *columns(shown, "Baseline says")}
+    assert "␣<script>alert(1)</script>" in {*flips, *column(shown, "Baseline says")}
     assert not any("<script>" in str(box.value) for box in shown.markdown)
 
 
 def test_a_result_of_an_older_version_opens_without_limits(full: Seeded, page: Opener) -> None:
     shown = page(PAGE, comparison=full.keys["old"])
     assert not shown.exception
-    assert columns(shown, "Where") == ["state 0", "state 1", "state 2"]
-    assert set(columns(shown, "Band")) == {"? no band known"}
-    assert columns(shown, "Prompt") == ["all prompts", "sun", "rain"]
+    assert column(shown, "Where") == ["state 0", "state 1", "state 2"]
+    assert set(column(shown, "Band")) == {"? no band known"}
+    assert column(shown, "Prompt") == ["all prompts", "sun", "rain"]
 
 
 def test_a_result_that_is_gone_leaves_what_the_index_keeps(full: Seeded, page: Opener) -> None:
@@ -196,7 +186,7 @@ def test_without_a_request_the_newest_is_shown_and_its_address_is_written(full: 
     assert shown.query_params["comparison"] in full.keys.values()
     kept = page(PAGE, comparison=full.keys["worse"], text="Accepted answers")
     assert kept.selectbox[0].value == full.keys["worse"]
-    assert columns(kept, "Prompt")[0] != "all prompts", "accepted answers have no effect over all prompts"
+    assert column(kept, "Prompt")[0] != "all prompts", "accepted answers have no effect over all prompts"
 
 
 # --------------------------------------------------------------------------------------------------------- two runs
@@ -204,12 +194,12 @@ def test_two_runs_show_where_their_answers_depart(full: Seeded, page: Opener) ->
     shown = page(PAGE, kind="Two runs", pair="tiny/smoke", first=full.keys["run-1"], second=full.keys["run-2"])
     assert not shown.exception
     assert "1 of 1 prompts were answered with other tokens" in shown.error[0].value.replace("\\", "")
-    assert columns(shown, "Answer") == ["✖ differ", "∅ not compared", "∅ not compared"]
-    assert columns(shown, "First at")[0] == 2
-    assert columns(shown, "After")[0] == "␣a b"
-    assert columns(shown, "Second run says")[0] == "<script>alert(1)</script>"
-    assert columns(shown, "Why not")[1:] == ["no report in the second run", "no report in the first run"]
-    assert columns(shown, "Where") == ["layer.0", "layer.1", "layer.2"]
+    assert column(shown, "Answer") == ["✖ differ", "∅ not compared", "∅ not compared"]
+    assert column(shown, "First at")[0] == 2
+    assert column(shown, "After")[0] == "␣a b"
+    assert column(shown, "Second run says")[0] == "<script>alert(1)</script>"
+    assert column(shown, "Why not")[1:] == ["no report in the second run", "no report in the first run"]
+    assert column(shown, "Where") == ["layer.0", "layer.1", "layer.2"]
     assert "No band" in told(shown)
 
 
@@ -222,7 +212,7 @@ def test_the_newest_run_is_held_against_the_newest_healthy_one(full: Seeded, pag
 def test_a_report_of_v0_2_0_is_compared(full: Seeded, page: Opener) -> None:
     shown = page(PAGE, kind="Two runs", pair="tiny/smoke", first=full.keys["run-0"], second=full.keys["run-1"])
     assert not shown.exception
-    assert columns(shown, "Prompt")
+    assert column(shown, "Prompt")
 
 
 def test_a_run_that_is_gone_is_said_to_be_gone(full: Seeded, page: Opener) -> None:
@@ -241,4 +231,4 @@ def test_hidden_texts_are_nowhere(full: Seeded, page: Opener, monkeypatch: pytes
         assert "Texts are hidden in this installation" in told(shown)
         titles = {title for table in shown.dataframe for title in table.value.columns}
         assert not titles & {"After", "Baseline says", "Now says", "First run says", "Second run says"}
-    assert columns(flips, "Flipped"), "counts tell nothing of the texts"
+    assert column(flips, "Flipped"), "counts tell nothing of the texts"

@@ -3,58 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import data
 import fleet_rows
 from fleet_data import Expected
 from fleet_rows import Condition
 from model_health.store.index.fleet import FleetRow, fleet
 from model_health.store.index.index import Index
 from support.comparisons import made, record
-from support.dashboard_history import fleet_history, night
+from support.dashboard_history import NOW, night
 from support.operations import deliveries, record_self_test
+from support.pages import column, told
 
 Opener = Callable[..., AppTest]
 PAGE = "app_pages/fleet"
-NOW = datetime.now(UTC)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fleet")
-    with Index.open(folder / "index.db") as index:
-        fleet_history(index, NOW)
-    return folder
-
-
-@pytest.fixture
-def full(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The dashboard looks at what was seeded."""
-    monkeypatch.setenv("MODEL_HEALTH_HOME", str(home))
-    monkeypatch.setenv("MODEL_HEALTH_INDEX_URL", f"sqlite:///{home / 'index.db'}")
-    data.forget()
-    return home
 
 
 @pytest.fixture(scope="module")
 def rows(home: Path) -> dict[str, FleetRow]:
     with Index.open(home / "index.db") as index, index.reading("test") as connection:
         return {row.model: row for row in fleet(connection, NOW)}
-
-
-def told(page: AppTest) -> str:
-    boxes = [*page.title, *page.success, *page.info, *page.warning, *page.error, *page.markdown, *page.caption]
-    return "\n".join(str(box.value) for box in boxes).replace("\\", "")
-
-
-def column(page: AppTest, name: str) -> list[Any]:
-    return page.dataframe[0].value[name].tolist()
 
 
 def conditions(page: AppTest) -> dict[str, str]:

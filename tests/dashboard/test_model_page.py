@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import data
 import model_charts
 import model_rows
 from model_data import Changes, MetricHistory
@@ -21,29 +19,12 @@ from model_health.baseline.registry import Promotion
 from model_health.store.index.index import Index
 from model_health.store.index.selection import Selection
 from model_health.store.index.trends import TrendQuery, trend
-from support.dashboard_history import fleet_history
+from support.dashboard_history import NOW
+from support.pages import column, told
 
 Opener = Callable[..., AppTest]
 PAGE = "app_pages/model"
-NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    with Index.open(folder / "index.db") as index:
-        fleet_history(index, NOW)
-    return folder
-
-
-@pytest.fixture
-def full(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The dashboard looks at what was seeded."""
-    monkeypatch.setenv("MODEL_HEALTH_HOME", str(home))
-    monkeypatch.setenv("MODEL_HEALTH_INDEX_URL", f"sqlite:///{home / 'index.db'}")
-    data.forget()
-    return home
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +35,6 @@ def shifted(home: Path) -> MetricHistory:
         found = trend(connection, query, step=DAY)
         stretches = bands(connection, query, DAY, [NOW - 12 * DAY])
     return MetricHistory(found, tuple(stretches), tuple(level_changes(found)))
-
-
-def told(page: AppTest) -> str:
-    boxes = [*page.title, *page.success, *page.info, *page.warning, *page.error, *page.markdown, *page.caption]
-    return "\n".join(str(box.value) for box in boxes).replace("\\", "")
-
-
-def column(page: AppTest, name: str) -> list[Any]:
-    return next(table.value[name].tolist() for table in page.dataframe if name in table.value.columns)
 
 
 # ----------------------------------------------------------------------------------------------------------- nothing

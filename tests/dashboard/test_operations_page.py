@@ -12,19 +12,11 @@ from streamlit.testing.v1 import AppTest
 import operations_rows
 from model_health.store.index.index import Index
 from support.operations import deliveries, record_self_test
+from support.pages import column, told
 
 Opener = Callable[..., AppTest]
 PAGE = "app_pages/operations"
 NOW = datetime.now(UTC)
-
-
-def told(page: AppTest) -> str:
-    boxes = [*page.title, *page.success, *page.info, *page.warning, *page.error, *page.markdown, *page.caption]
-    return "\n".join(str(box.value) for box in boxes).replace("\\", "")
-
-
-def column(page: AppTest, name: str) -> list[Any]:
-    return next(table.value[name].tolist() for table in page.dataframe if name in table.value.columns)
 
 
 @pytest.mark.parametrize("part", ["Delivery", "Self-test"])

@@ -15,14 +15,9 @@ import data
 from model_health.store.index.index import Index
 from model_health.store.index.records import RunResult
 from support.index_rows import IDENTITY, failed_run, measured_run, sample, start
+from support.pages import told
 
 Opener = Callable[..., AppTest]
-
-
-def told(page: AppTest) -> str:
-    """Everything that the page says in prose, without the escapes of its Markdown."""
-    boxes = [*page.title, *page.info, *page.warning, *page.error, *page.markdown, *page.caption, *page.code]
-    return "\n".join(str(box.value) for box in boxes).replace("\\", "")
 
 
 def column(page: AppTest, name: str, table: int = 0) -> list[Any]:

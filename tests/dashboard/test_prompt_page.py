@@ -14,16 +14,12 @@ from streamlit.testing.v1 import AppTest
 import reports
 from model_health.report.serialise import to_gzip
 from support.dashboards import BAD_LAYER, BAD_STEP, BOLD, SCRIPT, Seeded, long_report
+from support.pages import told
 
 Opener = Callable[..., AppTest]
 VIEWS = ("Tokens", "Layers", "Prompt", "Not measured")
 OLD = [("old/v0.2.0.json.gz", view) for view in VIEWS]
 OLD += [("old/v0.3.0.json.gz", "Prompt"), ("old/v0.4.0.json.gz", "Layers"), ("old/many.sqlite", "Tokens")]
-
-
-def told(page: AppTest) -> str:
-    boxes = [*page.title, *page.info, *page.warning, *page.error, *page.markdown, *page.caption, *page.text]
-    return "\n".join(str(box.value) for box in boxes).replace("\\", "")
 
 
 def charts(page: AppTest) -> list[str]:

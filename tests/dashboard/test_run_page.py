@@ -15,13 +15,9 @@ from model_health.gates.result import GateResult, GateVerdict, Place
 from model_health.report.performance import Operation, PerformanceRecord
 from model_health.store.index.validation import FailureRecord, ValidationRecord
 from support.dashboards import Seeded
+from support.pages import told
 
 Opener = Callable[..., AppTest]
-
-
-def told(page: AppTest) -> str:
-    boxes = [*page.info, *page.warning, *page.error, *page.success, *page.markdown, *page.caption]
-    return "\n".join(str(box.value) for box in boxes).replace("\\", "")
 
 
 def table(page: AppTest, column: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -17,6 +17,8 @@ from model_health.store.index.validation import ValidationRecord, run_state, wri
 from model_health.store.names import RunFolder
 from support.index_rows import IDENTITY, sample
 
+NOW = datetime.now(UTC)
+"""When the newest nights are: the pages look at the clock."""
 DAY = timedelta(days=1)
 SUITE = "core"
 NEWER = replace(

@@ -20,14 +20,13 @@ from model_health.demo.plan import Effect
 from model_health.demo.reports import SUITE_IDENTITY, MadePrompt, build, entry_of, manifest_of
 from model_health.demo.telemetry import NOISE
 from model_health.demo.texts import PROMPTS
-from model_health.report.manifest import MANIFEST_VERSION, Manifest
+from model_health.report.manifest import Manifest
 from model_health.report.samples import Sample, samples_of_manifest
 from model_health.report.serialise import digest, to_gzip, to_json
-from model_health.report.trace import SCHEMA_VERSION
-from model_health.runner.book import identity_row, point_of, record_of, run_start
+from model_health.runner.book import point_of, record_of, result_of, run_start
 from model_health.store.files import LocalFiles
 from model_health.store.index import write
-from model_health.store.index.records import RunResult, SampleRecord
+from model_health.store.index.records import SampleRecord
 from model_health.store.index.validation import ValidationRecord, run_state, write_validation
 from model_health.store.reports import ReportStore
 from model_health.store.uri import parse_location
@@ -88,18 +87,8 @@ class NightWriter:
         if night.reason is not None:
             write.fail_run(connection, attempt, night.reason, f"{night.reason}\n", manifest.ended_at)
             return manifest, everything
-        result = RunResult(
-            ended_at=manifest.ended_at,
-            identity=identity_row(manifest.model),
-            manifest_uri=stored.uri,
-            manifest_digest=stored.digest,
-            report_schema_version=SCHEMA_VERSION,
-            manifest_schema_version=MANIFEST_VERSION,
-            verdict=manifest.verdict,
-            flags=manifest.flags,
-            unhealthy_flags=manifest.unhealthy_flags,
-        )
-        write.finish_run(connection, attempt, result, records, [point_of(sample) for sample in everything])
+        points = [point_of(sample) for sample in everything]
+        write.finish_run(connection, attempt, result_of(manifest, stored), records, points)
         self._validate(connection, manifest, attempt.run_key)
         return manifest, everything
 

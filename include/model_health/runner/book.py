@@ -86,20 +86,10 @@ class RunBook:
         assert self._attempt is not None, "begin comes first"
         self.alive()  # else this manifest would replace that of a newer try, or of whoever gave this one up
         stored = self.store.write_manifest(self.folder, to_json(manifest, indent=2))
-        result = RunResult(
-            ended_at=manifest.ended_at,
-            identity=identity_row(manifest.model),
-            manifest_uri=stored.uri,
-            manifest_digest=stored.digest,
-            report_schema_version=SCHEMA_VERSION,
-            manifest_schema_version=MANIFEST_VERSION,
-            verdict=manifest.verdict,
-            reason=manifest.reason,
-            flags=manifest.flags,
-            unhealthy_flags=manifest.unhealthy_flags,
-        )
         points = [point_of(sample) for sample in samples]
-        self.index.finish_run(self._attempt, result, records, points, self._outbox(manifest, samples))
+        self.index.finish_run(
+            self._attempt, result_of(manifest, stored), records, points, self._outbox(manifest, samples)
+        )
         return stored
 
     def give_up(self, manifest: Manifest) -> StoredFile | None:
@@ -172,6 +162,22 @@ def run_start(
         dag_id=airflow.dag_id if airflow else None,
         dag_run_id=airflow.run_id if airflow else None,
         try_number=airflow.try_number if airflow else None,
+    )
+
+
+def result_of(manifest: Manifest, stored: StoredFile) -> RunResult:
+    """What the index notes of a run that has ended: its manifest, and where that is stored."""
+    return RunResult(
+        ended_at=manifest.ended_at,
+        identity=identity_row(manifest.model),
+        manifest_uri=stored.uri,
+        manifest_digest=stored.digest,
+        report_schema_version=SCHEMA_VERSION,
+        manifest_schema_version=MANIFEST_VERSION,
+        verdict=manifest.verdict,
+        reason=manifest.reason,
+        flags=manifest.flags,
+        unhealthy_flags=manifest.unhealthy_flags,
     )
 
 
