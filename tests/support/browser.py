@@ -129,6 +129,8 @@ class Visitor:
             self.heading(title).wait_for()
         self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
         self.page.wait_for_function("document.querySelectorAll('[data-stale=\"true\"]').length === 0")
+        # A widget's code may still be on its way: until then the page shows a grey block in its place.
+        self.page.wait_for_function("document.querySelectorAll('[data-testid=\"stSkeleton\"]').length === 0")
         # Charts draw after the script has ended: each gets its canvas or SVG.
         self.page.wait_for_function(
             "[...document.querySelectorAll('[data-testid=\"stVegaLiteChart\"]')]"
