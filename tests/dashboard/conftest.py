@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 import data
 from model_health.store.index.index import Index
-from support.dashboard_history import NOW, fleet_history
+from support.dashboard_history import fleet_history, present
 from support.dashboards import Seeded, seed_dashboard
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
@@ -26,6 +26,12 @@ def _components_are_looked_for_once() -> Iterator[None]:
         once = functools.cache(manifest_scanner.scan_component_manifests)
         patch.setattr(manifest_scanner, "scan_component_manifests", once)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_module_has_its_own_present() -> None:
+    """The pages compare with the real clock, so what is "ten minutes ago" must be so when the module runs."""
+    present.cache_clear()
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a fleet's history: models in every condition."""
     folder = tmp_path_factory.mktemp("fleet")
     with Index.open(folder / "index.db") as index:
-        fleet_history(index, NOW)
+        fleet_history(index, present())
     return folder
 
 

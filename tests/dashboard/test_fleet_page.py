@@ -15,7 +15,7 @@ from fleet_rows import Condition
 from model_health.store.index.fleet import FleetRow, fleet
 from model_health.store.index.index import Index
 from support.comparisons import made, record
-from support.dashboard_history import NOW, night
+from support.dashboard_history import night, present
 from support.operations import deliveries, record_self_test
 from support.pages import column, told
 
@@ -26,7 +26,7 @@ PAGE = "app_pages/fleet"
 @pytest.fixture(scope="module")
 def rows(home: Path) -> dict[str, FleetRow]:
     with Index.open(home / "index.db") as index, index.reading("test") as connection:
-        return {row.model: row for row in fleet(connection, NOW)}
+        return {row.model: row for row in fleet(connection, present())}
 
 
 def conditions(page: AppTest) -> dict[str, str]:
@@ -116,13 +116,13 @@ def test_a_search_that_finds_nothing_says_so(full: Path, page: Opener) -> None:
 
 def test_data_that_was_made_up_says_so(index: Index, page: Opener) -> None:
     with index.transaction("test") as connection:
-        night(connection, "synthetic-calm", NOW)
+        night(connection, "synthetic-calm", present())
     assert "made up" in told(page(PAGE))
 
 
 # -------------------------------------------------------------------------------------------------------------- rows
-def line(row: FleetRow, now: datetime = NOW) -> fleet_rows.Line:
-    return fleet_rows.lines([row], Expected(), now)[0]
+def line(row: FleetRow, now: datetime | None = None) -> fleet_rows.Line:
+    return fleet_rows.lines([row], Expected(), now or present())[0]
 
 
 def test_a_model_is_silent_only_beyond_its_window(rows: dict[str, FleetRow]) -> None:
@@ -133,7 +133,7 @@ def test_a_model_is_silent_only_beyond_its_window(rows: dict[str, FleetRow]) -> 
 
 
 def test_what_is_not_scheduled_any_more_is_silent_without_noise(rows: dict[str, FleetRow]) -> None:
-    found = fleet_rows.lines([rows["silent"], rows["calm"]], Expected(frozenset({("calm", "core")})), NOW)
+    found = fleet_rows.lines([rows["silent"], rows["calm"]], Expected(frozenset({("calm", "core")})), present())
     assert [(one.model, one.condition) for one in found] == [
         ("calm", Condition.HEALTHY),
         ("silent", Condition.RETIRED),
@@ -142,12 +142,12 @@ def test_what_is_not_scheduled_any_more_is_silent_without_noise(rows: dict[str, 
 
 
 def test_what_is_scheduled_and_never_ran_is_loud(rows: dict[str, FleetRow]) -> None:
-    found = fleet_rows.lines([rows["calm"]], Expected(frozenset({("calm", "core"), ("never", "core")})), NOW)
+    found = fleet_rows.lines([rows["calm"]], Expected(frozenset({("calm", "core"), ("never", "core")})), present())
     assert [(one.model, one.condition, one.why) for one in found] == [
         ("never", Condition.NO_REPORT, "scheduled, and never ran"),
         ("calm", Condition.HEALTHY, ""),
     ]
-    assert fleet_rows.rows(found, NOW, ["entropy_bits_mean"])[0]["Last report"] is None
+    assert fleet_rows.rows(found, present(), ["entropy_bits_mean"])[0]["Last report"] is None
 
 
 def test_all_well_is_said_in_one_line(rows: dict[str, FleetRow]) -> None:
@@ -163,10 +163,10 @@ def test_no_two_conditions_look_alike() -> None:
 
 def test_what_is_stuck_tested_and_compared_stands_in_its_row(index: Index, tmp_path: Path, page: Opener) -> None:
     with index.transaction("test") as connection:
-        key = night(connection, "tiny", NOW - timedelta(minutes=5), suite="smoke")
-    deliveries(index, NOW)
-    record_self_test(index, NOW - timedelta(days=1), passed=False)
-    record(index, tmp_path, made(noise=0.5, first_state=2), at=NOW)
+        key = night(connection, "tiny", present() - timedelta(minutes=5), suite="smoke")
+    deliveries(index, present())
+    record_self_test(index, present() - timedelta(days=1), passed=False)
+    record(index, tmp_path, made(noise=0.5, first_state=2), at=present())
     assert key
     shown = page(PAGE)
     assert not shown.exception

@@ -19,7 +19,7 @@ from model_health.baseline.registry import Promotion
 from model_health.store.index.index import Index
 from model_health.store.index.selection import Selection
 from model_health.store.index.trends import TrendQuery, trend
-from support.dashboard_history import NOW
+from support.dashboard_history import present
 from support.pages import column, told
 
 Opener = Callable[..., AppTest]
@@ -33,7 +33,7 @@ def shifted(home: Path) -> MetricHistory:
     query = TrendQuery(Selection("shifted", "core"), "entropy_bits_mean")
     with Index.open(home / "index.db") as index, index.reading("test") as connection:
         found = trend(connection, query, step=DAY)
-        stretches = bands(connection, query, DAY, [NOW - 12 * DAY])
+        stretches = bands(connection, query, DAY, [present() - 12 * DAY])
     return MetricHistory(found, tuple(stretches), tuple(level_changes(found)))
 
 
@@ -84,13 +84,17 @@ def test_a_trend_tells_what_is_out_of_band_and_what_happened(full: Path, page: O
 
 
 def test_time_metric_and_filters_are_restored_from_the_address(full: Path, page: Opener) -> None:
-    asked = {"time": "between two days", "from": f"{NOW - 30 * DAY:%Y-%m-%d}", "to": f"{NOW - 25 * DAY:%Y-%m-%d}"}
+    asked = {
+        "time": "between two days",
+        "from": f"{present() - 30 * DAY:%Y-%m-%d}",
+        "to": f"{present() - 25 * DAY:%Y-%m-%d}",
+    }
     shown = page(PAGE, model="shifted", suite="core", metric="time_per_output_token_seconds", revision="main", **asked)
     assert not shown.exception
     assert shown.selectbox(key="revision").value == "main"
     assert shown.selectbox(key="choose_metric").value == "time_per_output_token_seconds"
     times = column(shown, "From")
-    assert {at.date() for at in times} <= {(NOW - n * DAY).date() for n in range(25, 31)}
+    assert {at.date() for at in times} <= {(present() - n * DAY).date() for n in range(25, 31)}
     assert len(times) >= 5
 
 
@@ -142,7 +146,7 @@ def test_flags_have_rates_and_runs_have_verdicts(full: Path, page: Opener) -> No
 
 @pytest.mark.parametrize("by", ["two revisions", "two devices", "two times"])
 def test_two_parts_stand_side_by_side(full: Path, page: Opener, by: str) -> None:
-    days = [NOW - n * DAY for n in (35, 25, 15, 5)]
+    days = [present() - n * DAY for n in (35, 25, 15, 5)]
     names = ("from1", "to1", "from2", "to2")
     asked = {name: f"{day:%Y-%m-%d}" for name, day in zip(names, days, strict=True)} if by == "two times" else {}
     shown = page(PAGE, model="shifted", suite="core", view="Two parts", by=by, **asked)
@@ -185,7 +189,7 @@ def test_promotions_are_notes_with_who_and_why(shifted: MetricHistory) -> None:
         suite="core",
         baseline_id="ab" * 16,
         replaced=None,
-        promoted_at=NOW,
+        promoted_at=present(),
         provenance=Provenance(by="ann", reason="new weights"),
     )
     found = model_rows.notes(Changes((promotion,), (), ()), shifted, ["promotion", "level"])
@@ -202,12 +206,14 @@ def test_every_kind_of_note_has_a_shape_and_a_word_of_its_own() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 100])
 def test_a_trend_is_a_whole_chart_whatever_it_gets(shifted: MetricHistory, count: int) -> None:
-    notes = [model_rows.Note(NOW - n * DAY / 4, "level", "from 1 to 2") for n in range(count)]
-    spec = model_charts.trend(shifted, notes, "Mean entropy (bits)", model_rows.Span(None, None), NOW, spread=True)
+    notes = [model_rows.Note(present() - n * DAY / 4, "level", "from 1 to 2") for n in range(count)]
+    spec = model_charts.trend(
+        shifted, notes, "Mean entropy (bits)", model_rows.Span(None, None), present(), spread=True
+    )
     told = spec.to_dict()["title"]["subtitle"][0]
     assert ("the newest 60 of 100 changes are marked" in told) == (count == 100)
     empty = MetricHistory(type(shifted.trend)(DAY, ()), (), ())
-    assert model_charts.trend(empty, notes, "x", model_rows.Span(NOW - DAY, None), NOW).to_dict()["layer"]
+    assert model_charts.trend(empty, notes, "x", model_rows.Span(present() - DAY, None), present()).to_dict()["layer"]
 
 
 @pytest.mark.parametrize(
@@ -229,5 +235,5 @@ def test_a_choice_of_time_is_a_span(
 
 
 def test_days_are_whole_in_either_order() -> None:
-    found = model_rows.span_for("between two days", [date(2026, 3, 5), date(2026, 3, 1)], NOW)
+    found = model_rows.span_for("between two days", [date(2026, 3, 5), date(2026, 3, 1)], present())
     assert found == model_rows.Span(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 6, tzinfo=UTC))

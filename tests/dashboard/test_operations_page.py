@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,12 +11,12 @@ from streamlit.testing.v1 import AppTest
 
 import operations_rows
 from model_health.store.index.index import Index
+from support.dashboard_history import present
 from support.operations import deliveries, record_self_test
 from support.pages import column, told
 
 Opener = Callable[..., AppTest]
 PAGE = "app_pages/operations"
-NOW = datetime.now(UTC)
 
 
 @pytest.mark.parametrize("part", ["Delivery", "Self-test"])
@@ -28,7 +28,7 @@ def test_with_nothing_the_page_says_how_there_would_be_something(index: Index, p
 
 
 def test_what_was_given_up_and_what_is_stuck_come_first_with_the_command_that_helps(index: Index, page: Opener) -> None:
-    deliveries(index, NOW)
+    deliveries(index, present())
     shown = page(PAGE)
     assert not shown.exception
     assert not shown.markdown, "a page's own strings must not be drawn"
@@ -43,7 +43,7 @@ def test_what_was_given_up_and_what_is_stuck_come_first_with_the_command_that_he
 
 
 def test_where_all_arrived_the_page_says_so(index: Index, page: Opener) -> None:
-    deliveries(index, NOW, dead=False, stuck=False)
+    deliveries(index, present(), dead=False, stuck=False)
     shown = page(PAGE)
     assert not shown.error
     assert "Nothing is stuck" in shown.success[0].value
@@ -53,7 +53,7 @@ def test_where_all_arrived_the_page_says_so(index: Index, page: Opener) -> None:
 
 
 def test_a_target_is_chosen_by_the_address(index: Index, page: Opener) -> None:
-    deliveries(index, NOW)
+    deliveries(index, present())
     shown = page(PAGE, target="datadog")
     assert shown.selectbox(key="target").value == "datadog"
     assert column(shown, "Last error") == ["503 from the intake"]
@@ -61,8 +61,8 @@ def test_a_target_is_chosen_by_the_address(index: Index, page: Opener) -> None:
 
 
 def test_a_self_test_that_fell_short_says_what_was_missed_first(index: Index, page: Opener) -> None:
-    record_self_test(index, NOW - timedelta(days=7))
-    record_self_test(index, NOW - timedelta(hours=1), passed=False)
+    record_self_test(index, present() - timedelta(days=7))
+    record_self_test(index, present() - timedelta(hours=1), passed=False)
     shown = page(PAGE, part="Self-test")
     assert not shown.exception
     assert "1 faults under the same configuration were missed" in shown.error[0].value.replace("\\", "")
@@ -74,9 +74,9 @@ def test_a_self_test_that_fell_short_says_what_was_missed_first(index: Index, pa
 
 
 def test_an_older_self_test_is_reached_by_its_address(index: Index, page: Opener) -> None:
-    old = NOW - timedelta(days=7)
+    old = present() - timedelta(days=7)
     record_self_test(index, old)
-    record_self_test(index, NOW - timedelta(hours=1), passed=False)
+    record_self_test(index, present() - timedelta(hours=1), passed=False)
     shown = page(PAGE, part="Self-test", test=f"tiny/smoke/{old:%Y%m%dT%H%M%S.%fZ}")
     assert not shown.error
     assert "keeps its promises on tiny" in told(shown)
@@ -84,14 +84,14 @@ def test_an_older_self_test_is_reached_by_its_address(index: Index, page: Opener
 
 @pytest.mark.parametrize("asked", ["tiny/smoke/20200101T000000.000000Z", "nonsense", "a/b/c"])
 def test_an_unknown_self_test_is_said_to_be_unknown(index: Index, page: Opener, asked: str) -> None:
-    record_self_test(index, NOW)
+    record_self_test(index, present())
     shown = page(PAGE, part="Self-test", test=asked)
     assert not shown.exception
     assert "holds no self-test" in told(shown)
 
 
 def test_when_nobody_tests_any_more_the_page_asks_why(index: Index, page: Opener) -> None:
-    record_self_test(index, NOW - timedelta(days=20))
+    record_self_test(index, present() - timedelta(days=20))
     assert "20 d old. Is the Dag `self_test` paused?" in told(page(PAGE, part="Self-test"))
 
 
