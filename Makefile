@@ -21,7 +21,7 @@ printf '==> %s: ok, %s s\n' '$(1)' "$$SECONDS"
 endef
 
 .PHONY: help run test setup check lint types layers docs docs-check audit sbom coverage-table pytest test-fast test-gpu bench \
-	bench-quick bench-gpu bench-gate bench-counts bench-dashboard self-test rehearse format lock stack dashboard demo clean distclean
+	bench-quick bench-gpu bench-gate bench-counts bench-dashboard self-test rehearse chaos format lock stack dashboard demo clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -156,6 +156,14 @@ REHEARSE_ARGS ?= --quick
 rehearse: setup ## make candidates of the real model, see whether compare judges them rightly, and write COMPARE.md
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE nice -n 5 $(BIN)/model-health rehearse --model smollm2-135m --suite core \
 		--markdown COMPARE.md $(REHEARSE_ARGS)
+
+# Moments that were seen count when it goes on; another folder starts afresh.
+CHAOS_OUT ?= .model-health/chaos
+CHAOS_ARGS ?= --moments 200
+
+chaos: setup ## kill -9 everything at random moments of runs, see what becomes of them, and write CHAOS.md (many hours)
+	@mkdir -p $(CHAOS_OUT); cd tests && OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= \
+		../$(BIN)/python -m support.chaos --out $(abspath $(CHAOS_OUT)) --markdown ../CHAOS.md $(CHAOS_ARGS)
 
 format: ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
