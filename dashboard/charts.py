@@ -7,6 +7,7 @@ from datetime import datetime
 
 import altair as alt
 
+from chart_parts import drawn
 from data import RunRow
 from wording import State, raised, state_of
 
@@ -29,7 +30,7 @@ def run_strip(rows: Sequence[RunRow], now: datetime) -> alt.Chart:
     looks = [(state.value, shape) for state, shape in zip(State, _SHAPES, strict=True) if state.value.word in present]
     words = [look.word for look, _ in looks]
     chart: alt.Chart = (
-        alt.Chart(alt.InlineData(values=values))
+        drawn(values)
         .mark_point(filled=True, size=110, opacity=0.9)
         .encode(
             x=alt.X(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import altair as alt
 
 import palette
-from chart_parts import drawn, over, titled
+from chart_parts import Layers, drawn, over, titled
 from compare_rows import Effect, Spot
 
 SHOWN = 40
@@ -25,7 +25,7 @@ _READINGS = {
 }
 
 
-def profile(spots: Sequence[Spot], title: str) -> alt.LayerChart:
+def profile(spots: Sequence[Spot], title: str) -> Layers:
     """Distances along the depth on a logarithmic axis whose foot is zero, with the limit as a dashed line.
 
     Args:
@@ -99,7 +99,7 @@ def profile(spots: Sequence[Spot], title: str) -> alt.LayerChart:
     return over([line, limit, points], 360, titled(said, notes))
 
 
-def effects(rows: Sequence[Effect], *, margin: float | None = None) -> alt.LayerChart:
+def effects(rows: Sequence[Effect], *, margin: float | None = None) -> Layers:
     """Changes of surprisal by prompt with their intervals; a solid line at zero, a dashed one at the allowed margin."""
     overall = [row for row in rows if row.overall]
     each = sorted((row for row in rows if not row.overall), key=lambda row: -abs(row.value))[:SHOWN]

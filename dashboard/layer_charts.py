@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 
 import palette
-from chart_parts import drawn, over, titled
+from chart_parts import Layers, drawn, over, titled
 from grids import Floats, Grid
 from model_health.report.prompt import SparseAttentionHead
 from views import LayerMetric
@@ -33,7 +33,7 @@ def heatmap(
     log: bool = False,
     marked: str = "not finite",
     chosen: tuple[int, int] | None = None,
-) -> alt.LayerChart:
+) -> Layers:
     """A matrix in cells; grey where nothing was measured, a cross where a cell is marked.
 
     Args:
@@ -80,7 +80,7 @@ def heatmap(
     return over(layers, height, titled(title, *notes))
 
 
-def profile(values: Floats, metric: LayerMetric, x: str, title: str, chosen: int | None = None) -> alt.LayerChart:
+def profile(values: Floats, metric: LayerMetric, x: str, title: str, chosen: int | None = None) -> Layers:
     """One metric along layers or steps; breaks where there is no value."""
     rows = [{"x": place, "value": float(v) if np.isfinite(v) else None} for place, v in enumerate(values)]
     positive = bool(np.isfinite(values).any()) and bool((values[np.isfinite(values)] > 0).all())

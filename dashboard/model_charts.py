@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 import palette
-from chart_parts import drawn, over, titled
+from chart_parts import Layers, drawn, over, titled
 from model_data import MetricHistory
 from model_health.store.index.percentiles import PercentileStep
 from model_health.store.index.rates import FlagRate, VerdictCount
@@ -42,7 +42,7 @@ def _time(shown: Span, found: Sequence[datetime], now: datetime) -> alt.X:
 
 def trend(
     history: MetricHistory, notes: Sequence[Note], heading: str, shown: Span, now: datetime, *, spread: bool = False
-) -> alt.LayerChart:
+) -> Layers:
     """A metric over time with the band of healthy steps, and what happened as marks at the top.
 
     Args:
@@ -81,7 +81,7 @@ def trend(
         for one in history.bands
         if one.band is not None and (one.until or end) > begin and one.since < end
     ]
-    layers: list[alt.Chart | alt.LayerChart] = []
+    layers: list[alt.Chart | Layers] = []
     if stretches:
         band = drawn(stretches).encode(x=x, x2="until:T")
         layers.append(
@@ -103,9 +103,7 @@ def trend(
         f"the newest {MOST_NOTES} of {len(notes)} changes are marked" if len(notes) > MOST_NOTES else "",
     ]
     title = titled(heading, "; ".join(part for part in said if part))
-    chart: alt.LayerChart = alt.LayerChart(layer=layers, height=460, title=title)
-    resolved: alt.LayerChart = chart.resolve_scale(color="independent", shape="independent")
-    return resolved
+    return Layers(tuple(layers), 460, title, apart=("color", "shape"))
 
 
 def _marks(values: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
@@ -144,7 +142,7 @@ def _marks(values: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart
     return marks
 
 
-def _notes(notes: Sequence[Note], x: alt.X) -> alt.LayerChart:
+def _notes(notes: Sequence[Note], x: alt.X) -> Layers:
     """A mark at the top for each, in a row per kind: what changes with one run has its marks below each other."""
     present = [kind for kind in KINDS if any(note.kind == kind for note in notes)]
     words = [KINDS[kind].word for kind in present]
@@ -178,11 +176,10 @@ def _notes(notes: Sequence[Note], x: alt.X) -> alt.LayerChart:
                 ],
             )
         )
-    chart: alt.LayerChart = alt.LayerChart(layer=layers)
-    return chart
+    return Layers(tuple(layers))
 
 
-def percentiles(steps: Sequence[PercentileStep], heading: str, shown: Span, now: datetime) -> alt.LayerChart:
+def percentiles(steps: Sequence[PercentileStep], heading: str, shown: Span, now: datetime) -> Layers:
     """Percentiles of a length of time; each has a colour and a dash of its own."""
     rows = [
         {"at": step.at, "percentile": f"p{percent}", "value": value, "measured": step.measured}
@@ -217,7 +214,7 @@ def percentiles(steps: Sequence[PercentileStep], heading: str, shown: Span, now:
     return over([lines, base.mark_point(filled=True, size=20)], 360, titled(heading, "p50, p95, p99 of single prompts"))
 
 
-def flags(rates: Sequence[FlagRate], step: timedelta, shown: Span, now: datetime) -> alt.LayerChart:
+def flags(rates: Sequence[FlagRate], step: timedelta, shown: Span, now: datetime) -> Layers:
     """How large a part of the prompts raised each flag, per step: one row per flag that was ever raised."""
     raised = {rate.flag for rate in rates if rate.raised}
     rows = [
@@ -257,7 +254,7 @@ def flags(rates: Sequence[FlagRate], step: timedelta, shown: Span, now: datetime
     return over([cells], 220 + 40 * len(names), titled("Flags that prompts raised", note))
 
 
-def verdicts(counts: Sequence[VerdictCount], step: timedelta, shown: Span, now: datetime) -> alt.LayerChart:
+def verdicts(counts: Sequence[VerdictCount], step: timedelta, shown: Span, now: datetime) -> Layers:
     """How many runs had which verdict, stacked per step, worst at the foot."""
     looks = {state.name.lower(): state for state in State}
     order = [State.COULD_NOT_MEASURE, State.UNHEALTHY, State.INCONCLUSIVE, State.SILENT, State.HEALTHY]

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 import palette
-from chart_parts import drawn, over, titled
+from chart_parts import Layers, drawn, over, titled
 from model_health.store.index.delivery_history import TryCount
 from operations_rows import OUTCOME_MARKS
 
@@ -58,7 +58,7 @@ def tries(counts: Sequence[TryCount]) -> alt.Chart:
     return chart
 
 
-def history(points: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
+def history(points: Sequence[Mapping[str, Any]]) -> Layers:
     """What every self-test caught: one row per rate, one mark and its count per self-test."""
     titles = list(dict.fromkeys(point["rate"] for point in points))
     base = drawn(points).encode(

@@ -9,14 +9,14 @@ import altair as alt
 import numpy as np
 
 import palette
-from chart_parts import drawn, over, titled
+from chart_parts import Layers, drawn, over, titled
 from views import Floats, PromptView, faulty_steps, high_entropy
 
 STEP = "Step (0 is the prefill)"
 HEIGHT = 380
 
 
-def entropy_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart:
+def entropy_chart(view: PromptView, chosen: int | None = None) -> Layers:
     """Entropy and surprisal per step, the zone of high entropy, loops, and steps that are not finite."""
     names = ["Entropy", "Surprisal"]
     series = dict(zip(names, (view.steps.entropy, view.steps.surprisal), strict=True))
@@ -47,7 +47,7 @@ def entropy_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart
     return over([*under, lines, *marks, *_faults(view), *_chosen(chosen)], HEIGHT, title)
 
 
-def margin_chart(view: PromptView, chosen: int | None = None) -> alt.LayerChart:
+def margin_chart(view: PromptView, chosen: int | None = None) -> Layers:
     """Top-2 margin and top-k mass per step, both probabilities."""
     series = {"Top-2 margin": view.steps.margin, "Top-k mass": view.steps.mass}
     lines = _lines(series, "Probability", alt.Scale(domain=[0, 1]))
@@ -71,7 +71,7 @@ def candidates_chart(shares: Sequence[tuple[str, float]], step: int) -> alt.Char
     return chart
 
 
-def norm_chart(values: Floats, chosen: int | None = None) -> alt.LayerChart:
+def norm_chart(values: Floats, chosen: int | None = None) -> Layers:
     """The norm of the state after the final norm, per step."""
     lines = _lines({"Final state": values}, "L2 norm", alt.Scale(zero=False))
     return over([lines, *_chosen(chosen)], HEIGHT, titled("State after the final norm"))

@@ -7,16 +7,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import altair as alt
 import streamlit as st
 
 import data
 import exports
 import wording
+from chart_parts import Drawn, specification
 from model_health.errors import ModelHealthError
 
 EVERY_SECONDS = 30
-Drawn = alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart
 
 
 def header(title: str, *, refreshes: bool = False) -> datetime:
@@ -50,11 +49,11 @@ def chart(drawn: Drawn, key: str, says: str) -> None:
     """A chart, as wide as its place, with *Download as PNG* in its corner.
 
     Args:
-        drawn: an Altair chart.
+        drawn: what `chart_parts` made.
         key: its name on the page.
         says: what it shows, in a sentence, for whoever does not see it.
     """
-    st.altair_chart(drawn, width="stretch", key=key, alt=says)
+    st.vega_lite_chart(specification(drawn), width="stretch", key=key, alt=says)
 
 
 def table(
