@@ -52,8 +52,11 @@ class ModelHealthError(Exception):
 
     def __str__(self) -> str:
         head = f"{self.subject}: {self.reason}" if self.subject else self.reason
-        text = f"{head} ({self.hint})" if self.hint else head
-        return " ".join(text.split())
+        text = " ".join((f"{head} ({self.hint})" if self.hint else head).split())
+        if text.isprintable():
+            return text
+        # Names come from files and arguments: no control code reaches a terminal, and every log can hold the line.
+        return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class BadInput(ModelHealthError):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from model_health.errors import ReportError, StoreError
 from model_health.report.builder import build_report
-from model_health.report.load import convert_file, iter_reports, list_reports, load_report
+from model_health.report.load import convert_file, iter_reports, list_reports, load_manifest, load_report
 from model_health.report.nulls import Reasons
 from model_health.report.serialise import to_json
 from support.telemetry import decode, make_facts, make_findings, make_telemetry
@@ -291,3 +291,16 @@ def test_any_damage_to_a_field_either_loads_or_is_a_report_error(version: str, p
 def test_any_bytes_either_load_or_are_a_report_error(data: bytes) -> None:
     with pytest.raises(ReportError):
         load_report(data)
+
+
+def test_a_trace_of_nested_bags_is_refused_before_the_stack_ends() -> None:
+    content = trace("0.3.0")
+    content["extensions"]["deep"] = "@"
+    deep = encode(content).replace(b'"@"', b'{"a":' * 600 + b"1" + b"}" * 600)
+    with pytest.raises(ReportError, match=r"nested too deep|Recursion|recursion"):
+        load_report(deep)
+
+
+def test_a_database_without_rows_holds_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="holds no manifest"):
+        load_manifest(write_sqlite(tmp_path / "r.db", []))

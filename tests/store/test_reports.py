@@ -389,3 +389,9 @@ def test_a_link_out_of_the_store_is_not_followed(local: ReportStore, tmp_path: P
     (tmp_path / "store" / "inside").symlink_to(tmp_path / "secret")
     with pytest.raises(StoreError, match="leaves the store"):
         local.read_file("inside")
+
+
+@pytest.mark.parametrize("uri", ["file://[::1", "/a\ud800b", "/a\x00b", "file:///a%00b"])
+def test_a_uri_that_no_file_can_have_is_no_file_of_the_store(local: ReportStore, uri: str) -> None:
+    with pytest.raises(StoreError, match="not a file of this store"):
+        local.read_bytes(uri)

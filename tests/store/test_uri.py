@@ -74,6 +74,8 @@ def test_a_scheme_that_is_not_listed_is_refused_with_the_list(text: str) -> None
         "file://relative",
         "/tmp/a\x00b",
         "/tmp/a\nb",
+        "a\ud800b",
+        "file://[::1",
     ],
 )
 def test_a_malformed_uri_is_one_line(text: str) -> None:

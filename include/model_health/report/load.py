@@ -76,7 +76,10 @@ def read(document: Document) -> Trace:
         hint = f"{known}; v0.1.0 lacks what a report needs" if version == "0.1.0" else known
         raise ReportError(f"has schema version {version!r}, which cannot be read", subject=document.name, hint=hint)
     if "model_health" not in document.content:
-        return upgrade(document)
+        try:
+            return upgrade(document)
+        except RecursionError as error:
+            raise ReportError("is nested too deep to be a report", subject=document.name) from error
     try:
         return Trace.model_validate(document.content)
     except ValidationError as error:
@@ -85,7 +88,10 @@ def read(document: Document) -> Trace:
 
 def load_manifest(source: Source, *, name: str | None = None, limit: int = LIMIT_BYTES) -> Manifest:
     """One run manifest, plain or gzipped. Raises ReportError."""
-    (document,) = islice(documents(source, name=name, limit=limit), 1)
+    found = list(islice(documents(source, name=name, limit=limit), 1))
+    if not found:
+        raise ReportError("holds no manifest", subject=name or ("bytes" if isinstance(source, bytes) else str(source)))
+    (document,) = found
     try:
         return Manifest.model_validate(document.content)
     except ValidationError as error:

@@ -7,6 +7,7 @@ names it: missing, truncated, not JSON, not UTF-8, too large once unpacked, nest
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ LIMIT_BYTES = 256 * 1024 * 1024
 
 GZIP_MAGIC = b"\x1f\x8b"
 SQLITE_MAGIC = b"SQLite format 3\x00"
+DATABASE_WORK = 500
+"""Hundred thousands of SQLite's instructions that reading one file may take: some hundred thousand rows."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ def _head(source: Source, label: str) -> bytes:
     try:
         with Path(source).open("rb") as file:
             return file.read(len(SQLITE_MAGIC))
-    except OSError as error:
-        raise ReportError(f"cannot be read: {error.strerror or error}", subject=label) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ReportError(f"cannot be read: {getattr(error, 'strerror', None) or error}", subject=label) from error
 
 
 def _bytes(source: Source, label: str, limit: int) -> bytes:
@@ -175,10 +178,14 @@ def _open(source: Source, label: str) -> sqlite3.Connection:
         if isinstance(source, bytes):
             database = sqlite3.connect(":memory:")
             database.deserialize(source)
-            return database
-        return sqlite3.connect(f"file:{quote(str(Path(source)))}?mode=ro", uri=True)
+        else:
+            database = sqlite3.connect(f"file:{quote(os.fsencode(Path(source)))}?mode=ro", uri=True)
+        # Pages that refer to each other in a circle would be read for ever.
+        left = iter(range(DATABASE_WORK))
+        database.set_progress_handler(lambda: next(left, None) is None, 100_000)
     except sqlite3.Error as error:
         raise ReportError(f"is a damaged SQLite file: {error}", subject=label) from error
+    return database
 
 
 def _query(database: sqlite3.Connection, statement: str, label: str) -> list[tuple[Any, ...]]:
@@ -189,7 +196,10 @@ def _query(database: sqlite3.Connection, statement: str, label: str) -> list[tup
 
 
 def _columns(database: sqlite3.Connection, label: str) -> set[str]:
-    columns = {str(row[1]) for row in _query(database, "PRAGMA table_info(reports)", label)}
+    # A view's text, or a virtual table's, would be run: it may have no end.
+    made = _query(database, "SELECT sql FROM sqlite_master WHERE name = 'reports' AND type = 'table'", label)
+    plain = [row for row in made if isinstance(row[0], str) and row[0].upper().startswith("CREATE TABLE")]
+    columns = {str(row[1]) for row in _query(database, "PRAGMA table_info(reports)", label)} if plain else set()
     if "trace_id" not in columns or not columns & {"report_json", "report_blob"}:
         raise ReportError("is a SQLite file without a table of reports", subject=label)
     return columns
@@ -202,10 +212,12 @@ def _rows(database: sqlite3.Connection, label: str) -> Iterator[tuple[str, bytes
     for (trace_id,) in _query(database, "SELECT trace_id FROM reports ORDER BY rowid", label):
         statement = f"SELECT {', '.join(wanted)} FROM reports WHERE trace_id IS ?"  # noqa: S608 fixed words
         try:
-            blob, text = database.execute(statement, (trace_id,)).fetchone()
+            row = database.execute(statement, (trace_id,)).fetchone()
         except sqlite3.Error as error:
             raise ReportError(f"is a damaged SQLite file: {error}", subject=label) from error
-        data = blob or text
-        if not data:
+        if row is None:
+            raise ReportError("is a damaged SQLite file: a row is listed and not there", subject=label)
+        data = row[0] or row[1]
+        if not data or not isinstance(data, (str, bytes)):
             raise ReportError("is a row without a report", subject=f"{label}[{trace_id}]")
         yield str(trace_id), data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)

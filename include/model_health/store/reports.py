@@ -203,9 +203,12 @@ class ReportStore:
         root = self.location.path if self.location.is_local else self.uri
         text = uri
         if self.location.is_local:
-            text = unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
-            if text.startswith("/") and "\x00" not in text:
-                text = os.path.realpath(text)  # The root is resolved as well, so a linked spelling of it is the same.
+            try:
+                text = unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+                if text.startswith("/"):
+                    text = os.path.realpath(text)  # The root is resolved too, so a linked spelling of it is the same.
+            except ValueError:  # no address at all, a NUL, or a character that no file name can have
+                text = ""
         root = root.rstrip("/")
         if text.startswith(f"{root}/"):
             text = text[len(root) :].lstrip("/")

@@ -61,12 +61,15 @@ def _known() -> str:
 def _absolute(path: str) -> str:
     try:
         return str(Path(path).expanduser().resolve())
-    except (OSError, RuntimeError) as err:
+    except (OSError, RuntimeError, ValueError) as err:
         raise ConfigError(f"cannot be resolved: {err}", subject=path) from err
 
 
 def _parse_file(text: str) -> StoreLocation:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as err:
+        raise ConfigError(f"is not an address: {err}", subject=text) from err
     if parts.netloc not in ("", "localhost"):
         raise ConfigError(
             f"file:// names the host {parts.netloc!r}",
