@@ -17,6 +17,7 @@ from model_health.report.builder import build_report
 from model_health.report.load import convert_file, iter_reports, list_reports, load_manifest, load_report
 from model_health.report.nulls import Reasons
 from model_health.report.serialise import to_json
+from support.manifests import make_manifest
 from support.telemetry import decode, make_facts, make_findings, make_telemetry
 from support.traces import Nulls, Reader030, encode, trace, with_traps, write, write_sqlite
 
@@ -304,3 +305,13 @@ def test_a_trace_of_nested_bags_is_refused_before_the_stack_ends() -> None:
 def test_a_database_without_rows_holds_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="holds no manifest"):
         load_manifest(write_sqlite(tmp_path / "r.db", []))
+
+
+def test_half_a_character_that_a_report_of_ours_escapes_is_refused_and_a_whole_one_is_read() -> None:
+    ours = to_json(load_report(encode(trace("0.3.0")))).replace(b'"slow device"', b'"\\ud83d\\ude00"')
+    assert load_report(ours).warnings[0].message == "\U0001f600"
+    with pytest.raises(ReportError, match="it holds half a character"):
+        load_report(ours.replace(b"\\ude00", b""))
+    manifest = to_json(make_manifest(run_id="@"))
+    with pytest.raises(ReportError, match="it holds half a character"):
+        load_manifest(manifest.replace(b'"@"', b'"\\uDcff"'))

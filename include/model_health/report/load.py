@@ -80,6 +80,7 @@ def read(document: Document) -> Trace:
             return upgrade(document)
         except RecursionError as error:
             raise ReportError("is nested too deep to be a report", subject=document.name) from error
+    document.check_text()
     try:
         return Trace.model_validate(document.content)
     except ValidationError as error:
@@ -92,6 +93,7 @@ def load_manifest(source: Source, *, name: str | None = None, limit: int = LIMIT
     if not found:
         raise ReportError("holds no manifest", subject=name or ("bytes" if isinstance(source, bytes) else str(source)))
     (document,) = found
+    document.check_text()
     try:
         return Manifest.model_validate(document.content)
     except ValidationError as error:

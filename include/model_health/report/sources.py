@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ SQLITE_MAGIC = b"SQLite format 3\x00"
 DATABASE_WORK = 500
 """Hundred thousands of SQLite's instructions that reading one file may take: some hundred thousand rows."""
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
 
 @dataclass(frozen=True)
 class Document:
@@ -44,6 +47,16 @@ class Document:
     name: str
     text: bytes
     content: dict[str, Any]
+
+    def check_text(self) -> None:
+        """Raise ReportError for half of a surrogate pair: JSON can escape one, but no file or index can hold it."""
+        if _SURROGATE.search(self.text) is None:
+            return
+        try:
+            json.dumps(self.content, ensure_ascii=False).encode()
+        except (UnicodeEncodeError, RecursionError) as error:
+            reason = "holds half a character" if isinstance(error, UnicodeEncodeError) else "is nested too deep"
+            raise ReportError(f"is not a report: it {reason}", subject=self.name) from error
 
 
 @dataclass(frozen=True)
