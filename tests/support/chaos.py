@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--levels", nargs="*", choices=("supervised", "stack"), default=("supervised", "stack"))
     parser.add_argument("--victims", nargs="*", choices=VICTIMS, default=VICTIMS)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--together", type=int, default=1, help="stack: kills during one Dag run")
     parser.add_argument("--quick", action="store_true", help="supervised: a child without torch, reports made up")
     parser.add_argument("--markdown", type=Path, help="write the summary as a page, too")
     arguments = parser.parse_args(argv)
@@ -61,7 +62,7 @@ def _supervised(order: Sequence[tuple[int, str]], arguments: argparse.Namespace)
 def _stack(order: Sequence[tuple[int, str]], arguments: argparse.Namespace) -> Iterator[Moment]:
     from support.chaos_stack import kill_in_turn
 
-    yield from kill_in_turn(order, arguments.seed)
+    yield from kill_in_turn(order, arguments.seed, arguments.together)
 
 
 def _line(moment: Moment) -> str:

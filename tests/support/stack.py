@@ -48,8 +48,9 @@ def make_project(home: Path, environment: Mapping[str, Mapping[str, str]]) -> Pa
 
 @dataclass(frozen=True)
 class RunningStack:
-    """A stack that is ready."""
+    """A stack that is ready. `project` is the folder with its configs and Dags, `folder` where it writes."""
 
+    project: Path
     folder: Path
     process: subprocess.Popen[bytes]
     urls: Mapping[str, str]
@@ -116,11 +117,11 @@ def running_stack(project: Path, secrets: Mapping[str, str]) -> Iterator[Running
     try:
         deadline = time.monotonic() + START_SECONDS
         while "ready" not in output.read_text():
-            stack = RunningStack(folder, process, {})
+            stack = RunningStack(project, folder, process, {})
             assert process.poll() is None, output.read_text() + stack.logs()
             assert time.monotonic() < deadline, output.read_text() + stack.logs()
             time.sleep(0.5)
-        yield RunningStack(folder, process, json.loads((folder / "stack.json").read_text()))
+        yield RunningStack(project, folder, process, json.loads((folder / "stack.json").read_text()))
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
