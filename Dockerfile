@@ -76,8 +76,8 @@ USER model-health
 EXPOSE 8501
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=5 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=9)"]
-ENTRYPOINT ["tini", "--", "streamlit"]
-CMD ["run", "dashboard/streamlit_app.py", "--server.address=0.0.0.0", "--server.headless=true"]
+ENTRYPOINT ["tini", "--", "python"]
+CMD ["dashboard/serve.py", "--server.address=0.0.0.0", "--server.headless=true"]
 
 FROM ${MINIO_IMAGE} AS object-store
 COPY --from=base --chown=10001:10001 /var/lib/model-health /data

@@ -173,7 +173,7 @@ lock: setup ## resolve requirements.in again into requirements.lock
 	@$(BIN)/python setup_env.py lock
 
 dashboard: setup ## show the runs at 127.0.0.1:8501
-	$(BIN)/streamlit run dashboard/streamlit_app.py
+	$(BIN)/python dashboard/serve.py
 
 STACK_ARGS ?=
 
@@ -186,7 +186,7 @@ DEMO_ARGS ?=
 
 demo: setup ## make up a year of nights with incidents (synthetic), and show them at 127.0.0.1:8501
 	$(BIN)/model-health demo --out $(DEMO_OUT) $(DEMO_ARGS)
-	MODEL_HEALTH_HOME=$(DEMO_OUT) $(BIN)/streamlit run dashboard/streamlit_app.py
+	MODEL_HEALTH_HOME=$(DEMO_OUT) $(BIN)/python dashboard/serve.py
 
 clean: ## remove what tools left behind; runs and .venv stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist test-artifacts

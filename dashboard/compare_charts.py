@@ -128,7 +128,7 @@ def effects(rows: Sequence[Effect], *, margin: float | None = None) -> Layers:
     bars = (
         base.transform_filter("isValid(datum.low) && isValid(datum.high)")
         .mark_rule(strokeWidth=3, opacity=0.6)
-        .encode(x=alt.X("low:Q", title=""), x2="high:Q", color=colour)
+        .encode(x=alt.X("low:Q", title=""), x2=alt.X2("high:Q"), color=colour)
     )
     points = base.mark_point(filled=True, size=80, opacity=1).encode(
         x=x,

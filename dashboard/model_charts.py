@@ -83,15 +83,15 @@ def trend(
     ]
     layers: list[alt.Chart | Layers] = []
     if stretches:
-        band = drawn(stretches).encode(x=x, x2="until:T")
+        band = drawn(stretches).encode(x=x, x2=alt.X2("until:T"))
         layers.append(
-            band.mark_rect(color=palette.GOOD, opacity=0.15).encode(y=alt.Y("low:Q", title=heading), y2="high:Q")
+            band.mark_rect(color=palette.GOOD, opacity=0.15).encode(y=alt.Y("low:Q", title=heading), y2=alt.Y2("high:Q"))
         )
         layers.append(band.mark_rule(color=palette.GOOD, strokeDash=[4, 4]).encode(y=alt.Y("centre:Q", title=heading)))
     base = drawn(values).encode(x=x)
     if spread:
         layers.append(
-            base.mark_area(color=palette.GREY, opacity=0.2).encode(y=alt.Y("low:Q", title=heading), y2="high:Q")
+            base.mark_area(color=palette.GREY, opacity=0.2).encode(y=alt.Y("low:Q", title=heading), y2=alt.Y2("high:Q"))
         )
     layers.append(base.mark_line(color=palette.BLUE, strokeWidth=2, invalid="break-paths-filter-domains").encode(y=y))
     layers.append(_marks(values, x, y))
@@ -156,7 +156,7 @@ def _notes(notes: Sequence[Note], x: alt.X) -> Layers:
             .mark_point(filled=True, size=110, opacity=1)
             .encode(
                 x=x,
-                y=alt.value(8 + 16 * number),
+                y=alt.YValue(8 + 16 * number),
                 color=alt.Color(
                     "kind:N",
                     title="What happened",
@@ -234,7 +234,7 @@ def flags(rates: Sequence[FlagRate], step: timedelta, shown: Span, now: datetime
         .mark_rect()
         .encode(
             x=_time(shown, [rate.at for rate in rates], now),
-            x2="until:T",
+            x2=alt.X2("until:T"),
             y=alt.Y("flag:N", title=None, sort=names, axis=alt.Axis(labelLimit=260)),
             color=alt.Color(
                 "fraction:Q",
@@ -276,9 +276,9 @@ def verdicts(counts: Sequence[VerdictCount], step: timedelta, shown: Span, now: 
         .mark_rect()
         .encode(
             x=_time(shown, [one.at for one in counts], now),
-            x2="until:T",
+            x2=alt.X2("until:T"),
             y=alt.Y("foot:Q", title=f"Runs in {_length(step)}", axis=alt.Axis(tickMinStep=1, format="d")),
-            y2="top:Q",
+            y2=alt.Y2("top:Q"),
             color=alt.Color(
                 "state:N",
                 title="Verdict",

@@ -88,5 +88,5 @@ def history(points: Sequence[Mapping[str, Any]]) -> Layers:
             alt.Tooltip("high:Q", title="95 % to", format=".1%"),
         ],
     )
-    said = base.mark_text(dy=-12, color=palette.GREY, fontSize=11).encode(text="counted:N")
+    said = base.mark_text(dy=-12, color=palette.GREY, fontSize=11).encode(text=alt.Text("counted:N"))
     return over([marks, said], 190 + 44 * len(titles), titled("What each self-test caught"))

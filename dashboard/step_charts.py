@@ -30,7 +30,7 @@ def entropy_chart(view: PromptView, chosen: int | None = None) -> Layers:
         top = max(top, above * 1.15)
         zone = drawn([{"from": above, "to": top}])
         under += [
-            zone.mark_rect(color=palette.WARN, opacity=0.13).encode(y=alt.Y("from:Q"), y2="to"),
+            zone.mark_rect(color=palette.WARN, opacity=0.13).encode(y=alt.Y("from:Q"), y2=alt.Y2("to")),
             zone.mark_rule(color=palette.WARN, strokeDash=[6, 3]).encode(y=alt.Y("from:Q")),
         ]
         note = f"Shaded: the zone of high entropy, above {above:g} bits"
@@ -116,7 +116,7 @@ def _loops(view: PromptView) -> list[alt.Chart]:
     if not spans:
         return []
     base = drawn(spans)
-    return [base.mark_rect(color=palette.UNKNOWN, opacity=0.16).encode(x=alt.X("from:Q", title=STEP), x2="to")]
+    return [base.mark_rect(color=palette.UNKNOWN, opacity=0.16).encode(x=alt.X("from:Q", title=STEP), x2=alt.X2("to"))]
 
 
 def _marks_note(view: PromptView) -> str:
@@ -135,7 +135,7 @@ def _faults(view: PromptView) -> list[alt.Chart]:
     return [
         drawn(values)
         .mark_text(text="✖", color=palette.BAD, fontSize=13, baseline="bottom")
-        .encode(x=alt.X("step:Q"), y=alt.datum(0), tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("what:N")])
+        .encode(x=alt.X("step:Q"), y=alt.YDatum(0), tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("what:N")])
     ]
 
 

@@ -33,12 +33,18 @@ def main() -> None:
         return
     lines = fleet_rows.lines(rows, expected, now)
     if any(is_synthetic(line.model) for line in lines):
-        st.info(wording.plain(NOTICE), icon=":material/science:")
+        st.info(NOTICE, icon=":material/science:")
     _headline(lines)
     with st.container(horizontal=True):
         for condition, count in fleet_rows.counts(lines).items():
             st.metric(condition.label, count, border=True, height="stretch")
 
+    # Drawn again by itself when something in it is chosen: what stands above does not depend on it.
+    st.fragment(_chosen)(lines, now)
+
+
+def _chosen(lines: list[fleet_rows.Line], now: datetime) -> None:
+    """What to look for, and the table of it."""
     left, middle, right = st.columns([2, 2, 1])
     with left:
         text = st.text_input("Search", key="q", bind="query-params", placeholder="a model, a suite, a gate, a reason")

@@ -5,7 +5,7 @@ The address holds the model, the suite, the view, the time, the filters and the 
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
 
 import streamlit as st
@@ -54,6 +54,15 @@ def main() -> None:
             )
             return
         _stands(line)
+        newest = (line.row.last_verdict_run or line.row.last).run_key
+        # Drawn again by itself when something in it is chosen: what stands above does not depend on it.
+        st.fragment(_history)(url, store, where, newest)
+
+
+def _history(url: str, store: str, where: Selection, newest: str) -> None:
+    """A part of the model's history, in one of the views."""
+    now = datetime.now(UTC)
+    with widgets.said("The model's history cannot be read."):
         view = st.segmented_control(
             "View", [TREND, LATENCY, FLAGS, PARTS, RUNS], default=TREND, required=True, key="view",
             bind="query-params", label_visibility="collapsed",
@@ -64,7 +73,7 @@ def main() -> None:
             return
         where, shown = _filters(where, configurations, now)
         if view == TREND:
-            _trends(url, store, where, shown, now, (line.row.last_verdict_run or line.row.last).run_key)
+            _trends(url, store, where, shown, now, newest)
         elif view == LATENCY:
             _latency(url, where, shown, now)
         elif view == FLAGS:
@@ -88,7 +97,7 @@ def _stands(line: fleet_rows.Line) -> None:
     """The first line: how the model stands, why, and where to look."""
     assert line.row is not None
     if is_synthetic(line.model):
-        st.info(wording.plain(NOTICE), icon=":material/science:")
+        st.info(NOTICE, icon=":material/science:")
     box = {Condition.HEALTHY: st.success, Condition.NO_REPORT: st.error, Condition.FAILING: st.error}
     why = f": {line.why}" if line.why else ", and heard of in its window"
     box.get(line.condition, st.warning)(f"**{wording.plain(f'{line.condition.label}{why}.')}**")

@@ -77,7 +77,7 @@ def _open_by_path() -> None:
 def _head(view: PromptView) -> None:
     ours = view.ours
     if is_synthetic(ours.model_name or ""):
-        st.info(wording.plain(NOTICE), icon=":material/science:")
+        st.info(NOTICE, icon=":material/science:")
     timing = ours.timing
     cells = (
         ("State", prompt_facts.state_word(view), None),

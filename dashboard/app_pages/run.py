@@ -253,7 +253,7 @@ if detail is None or judged is None:
     st.stop()
 
 if is_synthetic(detail.record.folder.model):
-    st.info(wording.plain(NOTICE), icon=":material/science:")
+    st.info(NOTICE, icon=":material/science:")
 _head(detail, settings)
 manifest = _manifest(detail.record, settings)
 _prompts(detail)

@@ -49,7 +49,7 @@ def served(home: Path, variables: Mapping[str, str], *options: str, base: str = 
     """
     port = free_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MODEL_HEALTH_", "STREAMLIT_"))}
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard/streamlit_app.py", f"--server.port={port}"]
+    command = [sys.executable, "dashboard/serve.py", f"--server.port={port}"]
     if base:
         command.append(f"--server.baseUrlPath={base}")
     log = home / "streamlit.log"

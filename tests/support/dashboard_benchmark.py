@@ -55,8 +55,10 @@ WATCH = """
 """
 """Watches a page from inside: from the last key or click to the moment at which everything is drawn again."""
 FIRST = "window.performance.now()"
-PATIENCE = 600_000
+PATIENCE = 180_000
 """Milliseconds."""
+UNFOLDING = 1000
+"""Milliseconds: a list that is opened while its surroundings still move closes again."""
 RULE = "|---|---|---|---|---|"
 KEPT_SECONDS = 15.5
 """A little longer than the pages keep what they read."""
@@ -127,6 +129,17 @@ def change(page: Page, act: Callable[[Page], None]) -> float:
     act(page)
     page.wait_for_function("window.watched.done !== null")
     return float(page.evaluate("window.watched.done"))
+
+
+def opened(label: str, inside: Callable[[Page], None]) -> Callable[[Page], None]:
+    """Open what is folded, then act in it."""
+
+    def act(page: Page) -> None:
+        page.get_by_text(label, exact=True).first.click()
+        page.wait_for_timeout(UNFOLDING)
+        inside(page)
+
+    return act
 
 
 def search(text: str) -> Callable[[Page], None]:
@@ -210,7 +223,7 @@ def view(name: str) -> Callable[[Page], None]:
 MODEL_CHANGES: tuple[tuple[str, Callable[[Page], None]], ...] = (
     ("a range of 90 days", choose("Time", "90 days")),
     ("a range of a year", choose("Time", "a year")),
-    ("only one device", choose("Device", "an accelerator")),
+    ("only one device", opened("Filters", choose("Device", "an accelerator"))),
     ("another metric", choose("Metric", "Mean surprisal (bits)")),
     ("the latencies of that year", view("Latency")),
     ("the flags of that year", view("Flags")),
@@ -221,7 +234,7 @@ MODEL_CHANGES: tuple[tuple[str, Callable[[Page], None]], ...] = (
 def server_process() -> psutil.Process:
     """The dashboard's server, which this process started."""
     children = psutil.Process().children(recursive=True)
-    return next(child for child in children if "streamlit" in " ".join(child.cmdline()))
+    return next(child for child in children if "serve.py" in " ".join(child.cmdline()))
 
 
 def report(found: dict[str, Any]) -> Iterator[str]:
