@@ -6,11 +6,11 @@ counted anew from the points that are left, so that nothing is ever subtracted a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,6 +28,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from model_health.store.index.records import RunStatus
 from model_health.store.index.tables import metric_points, runs, series
@@ -56,12 +57,47 @@ _is_of_run = and_(
 )
 
 
+class DayKey(NamedTuple):
+    """Where values of a run are counted; `day` since 1970."""
+
+    metric: str
+    labels: str
+    per_prompt: bool
+    day: int
+
+
+@dataclass(frozen=True)
+class DaySum:
+    """What a run adds there. The last three are None where nothing was measured."""
+
+    measured: int
+    not_measured: int
+    total: float | None
+    minimum: float | None
+    maximum: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> Self:
+        """The sum of some values; None is one that was not measured."""
+        found = [value for value in values if value is not None]
+        if not found:
+            return cls(0, len(values), None, None, None)
+        return cls(len(found), len(values) - len(found), sum(found), min(found), max(found))
+
+
 def days_of(connection: Connection, row_id: int) -> set[int]:
     """The days (since 1970) on which a run, named by its row, has points."""
     return {int(day) for day in connection.execute(_DAYS_OF, {"row": row_id}).scalars()}
 
 
-def write_run(connection: Connection, row_id: int, model: str, suite: str, before: Collection[int]) -> None:
+def write_run(
+    connection: Connection,
+    row_id: int,
+    model: str,
+    suite: str,
+    before: Collection[int],
+    sums: Mapping[DayKey, DaySum],
+) -> None:
     """Put the points of a run, which are written, into its days.
 
     Args:
@@ -70,15 +106,41 @@ def write_run(connection: Connection, row_id: int, model: str, suite: str, befor
         model: of the run.
         suite: of the run.
         before: the days on which the same run had points that this transaction removed.
+        sums: what its points add to each day.
     """
     said = _said(connection.dialect.name)
-    connection.execute(said.configuration, {"row": row_id})
-    connection.execute(said.series, {"of_model": model, "of_suite": suite})
+    configuration = connection.execute(_CONFIGURATION, {"row": row_id}).one_or_none()
+    if configuration is None:
+        connection.execute(said.configuration, {"row": row_id})
+        configuration = connection.execute(_CONFIGURATION, {"row": row_id}).one()
+    trends = _trend_ids(connection, model, suite, sums)
     _take_turns(connection, model, suite)
     if before:
-        _recount_days(connection, model, suite, days_of(connection, row_id) | set(before))
-    else:
-        connection.execute(said.add, {"row": row_id})
+        _recount_days(connection, model, suite, {key.day for key in sums} | set(before))
+    elif sums:
+        rows = [
+            {"trend_id": trends[key[:3]], "day": key.day, "configuration_id": configuration.id, "runs": 1}
+            | {"healthy": configuration.healthy, **vars(found)}
+            for key, found in sums.items()
+        ]
+        as_arrays = connection.dialect.name == "postgresql"
+        connection.execute(said.add, {name: [row[name] for row in rows] for name in rows[0]} if as_arrays else rows)
+
+
+def _trend_ids(
+    connection: Connection, model: str, suite: str, sums: Mapping[DayKey, DaySum]
+) -> dict[tuple[str, str, bool], int]:
+    pair = {"of_model": model, "of_suite": suite}
+
+    def known() -> dict[tuple[str, str, bool], int]:
+        rows = connection.execute(_TRENDS, pair).all()
+        return {(metric, labels, per_prompt): found for found, metric, labels, per_prompt in rows}
+
+    found = known()
+    if not found.keys() >= {key[:3] for key in sums}:
+        connection.execute(_said(connection.dialect.name).series, pair)
+        found = known()
+    return found
 
 
 def recount(connection: Connection, model: str, suite: str, days: Collection[int]) -> None:
@@ -173,9 +235,13 @@ def _name_series(dialect: str) -> Any:
 
 
 def _add(dialect: str) -> Any:
-    """Adds a run that has no values on any day yet."""
-    sums = _sums(metric_points.c.run_id == bindparam("row"))
-    statement = _insert(dialect, trend_days).from_select([*_KEY, *_VALUES], sums)
+    """Adds what a run has on each day, to whatever other runs have there."""
+    statement = _insert(dialect, trend_days)
+    if dialect == "postgresql":
+        # One statement with an array for each column: its driver would send the rows one by one.
+        each = func.unnest(*(bindparam(name, type_=ARRAY(trend_days.c[name].type)) for name in (*_KEY, *_VALUES)))
+        rows = each.table_valued(*_KEY, *_VALUES, name="one").render_derived()
+        statement = statement.from_select([*_KEY, *_VALUES], select(*(rows.c[name] for name in (*_KEY, *_VALUES))))
     new, old = statement.excluded, trend_days.c
     added: dict[str, Any] = {name: old[name] + new[name] for name in _COUNTS}
     added["total"] = func.coalesce(old.total + new.total, old.total, new.total)
@@ -194,6 +260,15 @@ def _insert(dialect: str, table: Table) -> Any:
 
 
 _DAYS_OF: Final = select(_day).where(metric_points.c.run_id == bindparam("row")).distinct()
+_CONFIGURATION: Final = (
+    select(configurations.c.id, (func.coalesce(runs.c.verdict, "") == "healthy").label("healthy"))
+    .select_from(runs)
+    .join(configurations, _is_of_run)
+    .where(runs.c.id == bindparam("row"))
+)
+_TRENDS: Final = select(
+    trend_series.c.id, trend_series.c.metric, trend_series.c.labels, trend_series.c.per_prompt
+).where(*_of_pair(trend_series))
 _LOCK: Final = (
     select(trend_series.c.id).where(*_of_pair(trend_series)).order_by(trend_series.c.id).limit(1).with_for_update()
 )

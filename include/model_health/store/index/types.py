@@ -26,6 +26,8 @@ JSON_DOCUMENT = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "
 
 def require_utc(moment: datetime, what: str) -> datetime:
     """`moment` in UTC. Raises `StoreError` for a naive one: it would mean another instant on every machine."""
+    if moment.tzinfo is UTC:  # nearly always: a run has a thousand of them
+        return moment
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise StoreError(f"{what} has no time zone", subject=repr(moment), hint="pass an aware datetime")
     return moment.astimezone(UTC)

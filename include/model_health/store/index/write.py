@@ -6,7 +6,7 @@ That way a later part can add a row of its own to the same transaction. Knows no
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from model_health.errors import StoreError
 from model_health.store.index import rollup
 from model_health.store.index.outbox import OutboxItem, enqueue, supersede
+from model_health.store.index.points import clean, insert_points
 from model_health.store.index.records import (
     Attempt,
     Identity,
@@ -25,18 +26,12 @@ from model_health.store.index.records import (
     RunStart,
     RunStatus,
     SampleRecord,
-    label_text,
 )
-from model_health.store.index.tables import metric_points, reasons, runs, samples, series
-from model_health.store.index.types import require_utc
+from model_health.store.index.tables import metric_points, runs, samples
 from model_health.store.index.validation import clear_validation
 
 MAX_LOG_TAIL = 16_000
 """Characters of a failed run's log that are kept: its end, where the cause is."""
-MAX_REASON = 500
-_CHUNK = 400
-
-SeriesKey = tuple[str, str, str, str]
 
 
 def start_run(connection: Connection, start: RunStart) -> Attempt:
@@ -80,7 +75,7 @@ def finish_run(
     changed = {
         "status": RunStatus.MEASURED.value,
         "verdict": result.verdict,
-        "reason": _clean(result.reason),
+        "reason": clean(result.reason),
         "log_tail": None,
         "ended_at": result.ended_at,
         "heartbeat_at": result.ended_at,
@@ -98,8 +93,8 @@ def finish_run(
         raise _superseded(connection, attempt)
     before = _clear(connection, row.id)
     _insert_samples(connection, row.id, sample_records)
-    _insert_points(connection, row.id, row.model, row.suite, list(points))
-    rollup.write_run(connection, row.id, row.model, row.suite, before)
+    sums = insert_points(connection, row.id, row.model, row.suite, list(points))
+    rollup.write_run(connection, row.id, row.model, row.suite, before, sums)
     enqueue(connection, outbox, "held")
 
 
@@ -115,14 +110,14 @@ def fail_run(
 
     Returns False, changing nothing, if the run is not running.
     """
-    text = _clean(reason)
+    text = clean(reason)
     if not text:
         raise StoreError("a failed run needs a reason", subject=attempt.run_key)
     changed = {
         "status": RunStatus.COULD_NOT_MEASURE.value,
         "verdict": "could_not_measure",
         "reason": text,
-        "log_tail": _clean(log_tail[-MAX_LOG_TAIL:]) or None,
+        "log_tail": clean(log_tail[-MAX_LOG_TAIL:]) or None,
         "ended_at": ended_at,
     }
     statement = _row_of(attempt).where(runs.c.status == RunStatus.STARTED.value)
@@ -237,74 +232,6 @@ def _insert_samples(connection: Connection, row_id: int, records: Sequence[Sampl
         connection.execute(insert(samples), rows)
 
 
-def _insert_points(connection: Connection, row_id: int, model: str, suite: str, points: Sequence[Point]) -> None:
-    if not points:
-        return
-    keys = [_series_key(point) for point in points]
-    if len(set(keys)) != len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise StoreError(f"two values for one metric in one run (prompt {twice[1] or 'none'})", subject=twice[0])
-    series_ids = _series_ids(connection, model, suite, set(keys))
-    texts = [(_clean(point.reason) or "")[:MAX_REASON] for point in points]
-    reason_ids = _reason_ids(connection, {text for text in texts if text})
-    rows = [
-        {
-            "series_id": series_ids[key],
-            "at": require_utc(point.at, point.metric),
-            "run_id": row_id,
-            "value": None if point.value is None else float(point.value),
-            "reason_id": reason_ids.get(text),
-        }
-        for point, key, text in zip(points, keys, texts, strict=True)
-    ]
-    connection.execute(insert(metric_points), rows)
-
-
-def _series_key(point: Point) -> SeriesKey:
-    return point.metric, point.prompt_id or "", point.prompt_group or "", label_text(point.labels)
-
-
-def _series_ids(connection: Connection, model: str, suite: str, keys: set[SeriesKey]) -> dict[SeriesKey, int]:
-    columns = (series.c.metric, series.c.prompt_id, series.c.prompt_group, series.c.labels)
-    query = select(series.c.id, *columns).where(series.c.model == model, series.c.suite == suite)
-
-    def known() -> dict[SeriesKey, int]:
-        return {(row[1], row[2], row[3], row[4]): row[0] for row in connection.execute(query)}
-
-    found = known()
-    # Sorted, so that two runs that add the same rows at once wait for each other instead of locking each other out.
-    missing = sorted(keys - found.keys())
-    if missing:
-        names = ("metric", "prompt_id", "prompt_group", "labels")
-        rows = [{"model": model, "suite": suite, **dict(zip(names, key, strict=True))} for key in missing]
-        _insert_new(connection, series, rows)
-        found = known()
-    return found
-
-
-def _reason_ids(connection: Connection, texts: set[str]) -> dict[str, int]:
-    ordered = sorted(texts)
-    if ordered:
-        _insert_new(connection, reasons, [{"text": text} for text in ordered])
-    found: dict[str, int] = {}
-    for begin in range(0, len(ordered), _CHUNK):
-        chunk = ordered[begin : begin + _CHUNK]
-        query = select(reasons.c.text, reasons.c.id).where(reasons.c.text.in_(chunk))
-        found |= {row.text: row.id for row in connection.execute(query)}
-    return found
-
-
-def _insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
-
-
 def _insert(connection: Connection, table: Table) -> Any:
     """An INSERT that can say ON CONFLICT, which each dialect spells for itself."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-
-
-def _clean(text: str | None) -> str | None:
-    """Text that every database takes: no NUL, no lone surrogates (a log's tail may hold either)."""
-    if text is None:
-        return None
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8").strip()
