@@ -27,6 +27,8 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
         ({"Retry-After": "99999999999"}, MAX_WAIT_SECONDS),
         ({"X-RateLimit-Reset": "7"}, 7.0),
         ({"X-RateLimit-Reset": "7", "Retry-After": "3"}, 7.0),
+        ({"Retry-After": "21 Oct 99999999999999999999 1:1:1"}, None),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 +99999999999999999999"}, None),
         ({"X-RateLimit-Reset": "soon", "Retry-After": "tomorrow"}, None),
     ],
 )

@@ -248,3 +248,10 @@ def test_a_file_that_holds_no_url_is_refused_without_a_word_of_it(tmp_path: Path
     with pytest.raises(ConfigError, match="MODEL_HEALTH_INDEX_URL_FILE") as caught:
         load_settings(environ)
     assert "secret word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["HOME", "CONFIGS_DIR", "CACHE_DIR", "PYTHON", "SECRETS_DIR", "INDEX_URL_FILE"])
+@pytest.mark.parametrize("value", ["~nobody-has-this-name/x", "x" * 300])
+def test_a_variable_that_can_be_no_path_is_refused(tmp_path: Path, variable: str, value: str) -> None:
+    with pytest.raises(ConfigError, match="is no path here"):
+        load_settings({f"MODEL_HEALTH_{variable}": value}, cwd=project(tmp_path / "p"))

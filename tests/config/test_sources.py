@@ -124,3 +124,11 @@ def test_a_missing_package_or_file_is_named(installed: Path) -> None:
         package_file("package:__main__/x.gguf")
     with pytest.raises(ModelSourceError, match="is not of the form"):
         package_file("package:../x.gguf")
+
+
+@pytest.mark.parametrize("name", ["~nobody-has-this-name/x", "x" * 300, "a\ud800b"])
+@pytest.mark.parametrize("key", ["path", "gguf"])
+def test_what_no_file_can_be_called_is_a_source_error(tmp_path: Path, key: str, name: str) -> None:
+    source = ModelSource.model_construct(hub=None, path=None, gguf=None, revision=None).model_copy(update={key: name})
+    with pytest.raises(ModelSourceError, match="is no path here"):
+        resolve_source(source, tmp_path)

@@ -61,14 +61,14 @@ def read_all(data: bytes) -> None:
     use(load_report(data, limit=LIMIT))
 
 
-@fuzz(full=2400, short=40)
+@fuzz(full=1600, short=30)
 @given(name=documents, changes=st.lists(edits, min_size=1, max_size=4), wrap=wrappings)
 def test_a_report_with_other_values_is_read_or_refused(name: str, changes: Edits, wrap: Wrap, guard: Guard) -> None:
     data = wrap(to_text(changed(readable(name), changes)).encode())
     attempt(ENTRY, lambda: read_all(data), guard)
 
 
-@fuzz(full=1200, short=30)
+@fuzz(full=900, short=20)
 @given(name=documents, before=byte_edits, wrap=wrappings, after=byte_edits)
 def test_a_report_with_other_bytes_is_read_or_refused(
     name: str, before: list[ByteEdit], wrap: Wrap, after: list[ByteEdit], guard: Guard
@@ -84,7 +84,7 @@ identifiers = st.sampled_from(["", "..", "../guard/kept", "a\x00b", "a/b", "\u20
 rows = st.lists(st.tuples(st.one_of(identifiers, cells), cells, st.one_of(cells, documents)), max_size=3)
 
 
-@fuzz(full=600, short=15)
+@fuzz(full=400, short=10)
 @given(
     rows=rows, keyless=st.booleans(), compressed=st.booleans(), after=byte_edits, suffix=st.sampled_from(["", ".gz"])
 )
@@ -125,7 +125,7 @@ def test_a_database_of_reports_is_read_and_converted_or_refused(
     attempt(ENTRY, lambda: list_reports(source), guard, again=True)
 
 
-@fuzz(full=800, short=20)
+@fuzz(full=600, short=15)
 @given(changes=st.lists(edits, min_size=1, max_size=4), before=byte_edits, wrap=wrappings)
 def test_a_manifest_is_read_or_refused(changes: Edits, before: list[ByteEdit], wrap: Wrap, guard: Guard) -> None:
     content = changed(json.loads(to_json(make_manifest())), changes)
@@ -149,7 +149,7 @@ paths = st.one_of(
 )
 
 
-@fuzz(full=1600, short=40)
+@fuzz(full=1000, short=30)
 @given(
     model=names, suite=names, run_id=names, prompt=names, path=paths, scheme=st.sampled_from(["", "file://", "s3://"])
 )

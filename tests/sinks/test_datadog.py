@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from model_health.catalog.published import SERVICE_CHECK, over_prompts
 from model_health.config.sinks import DatadogSinkConfig
 from model_health.errors import DeliveryFailed
 from model_health.report.samples import Sample
+from model_health.sinks import datadog_calls
 from model_health.sinks.base import PublishContext
 from model_health.sinks.datadog import DatadogSink, aggregation_key
 from model_health.sinks.datadog_series import GAUGE
@@ -34,6 +36,7 @@ from support.datadog_faults import (
 )
 from support.datadog_intake import API_KEY, Intake, datadog_intake
 from support.prometheus_servers import free_port
+from support.raw_answers import raw_server
 from support.sink_samples import run_samples
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -426,3 +429,16 @@ def test_the_site_is_the_address_unless_there_is_a_relay() -> None:
     samples: list[Sample] = []
     sink = DatadogSink(DatadogSinkConfig(site="us5.datadoghq.com"), API_KEY)
     assert sink.publish(samples, PublishContext("r")).target == "https://api.us5.datadoghq.com"
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_answer_without_end_is_not_read_to_its_end(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datadog_calls, "MAX_ANSWER", 1000)
+    body = b'{"status": "' + b" " * 100_000 + b'"}'
+    sent, encoding = (gzip.compress(body), b"Content-Encoding: gzip\r\n") if packed else (body, b"")
+    with raw_server() as server:
+        server.answer = b"HTTP/1.1 202 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (encoding, len(sent), sent)
+        sink = DatadogSink(DatadogSinkConfig(url=server.url, timeout_seconds=PATIENCE), API_KEY)
+        with pytest.raises(DeliveryFailed, match="the answer is larger than") as caught:
+            sink.publish_check(CHECK, "key")
+    assert not caught.value.permanent

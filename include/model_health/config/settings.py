@@ -31,6 +31,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from model_health.config.base import ConfigModel, did_you_mean
+from model_health.config.paths import local_path
 from model_health.errors import ConfigError
 
 PREFIX = "MODEL_HEALTH_"
@@ -147,7 +148,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, cwd: Path | None 
     secrets = {**_secret_files(values["secrets_dir"]), **secrets}
     values.setdefault("store_uri", str(state / "store"))
     if index_url_file is not None and "index_url" not in values:
-        values["index_url"] = _url_in_file(home / Path(index_url_file).expanduser())
+        values["index_url"] = _url_in_file(local_path(index_url_file, home))
     values.setdefault("index_url", f"sqlite:///{state / 'index.db'}")
     try:
         return Settings(**values, overrides=tuple(overrides), secrets=secrets)
@@ -229,8 +230,7 @@ def _url_in_file(path: Path) -> str:
 
 
 def _absolute(value: str | None, base: Path) -> Path | None:
-    # Not resolved: a virtual environment's interpreter is a symlink that must stay one.
-    return None if value is None else base / Path(value).expanduser()
+    return None if value is None else local_path(value, base)
 
 
 def _override(name: str, value: str) -> ConfigOverride:

@@ -15,7 +15,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from model_health.config.base import ConfigModel
-from model_health.errors import ModelSourceError
+from model_health.config.paths import local_path
+from model_health.errors import ConfigError, ModelSourceError
 
 PACKAGE_PREFIX = "package:"
 _PACKAGE_FILE = re.compile(r"^package:(?P<package>[A-Za-z_][A-Za-z0-9_]*)/(?P<file>[^\\]+)$")
@@ -102,15 +103,23 @@ def resolve_source(source: ModelSource, base_dir: Path) -> ResolvedSource:
     if source.hub is not None:
         return ResolvedSource(source.hub, is_local=False, gguf_file=source.gguf, revision=source.revision)
     if source.path is not None:
-        folder = base_dir / Path(source.path).expanduser()
+        folder = _on_this_machine(source.path, base_dir)
         if not folder.is_dir():
             raise ModelSourceError("is not a directory on this machine", subject=str(folder), hint="check source.path")
         return ResolvedSource(str(folder), is_local=True)
     reference = source.gguf or ""
-    file = package_file(reference) if reference.startswith(PACKAGE_PREFIX) else base_dir / Path(reference).expanduser()
+    packaged = reference.startswith(PACKAGE_PREFIX)
+    file = package_file(reference) if packaged else _on_this_machine(reference, base_dir)
     if not file.is_file():
         raise ModelSourceError("is not a file on this machine", subject=str(file), hint="check source.gguf")
     return ResolvedSource(str(file.parent), is_local=True, gguf_file=file.name)
+
+
+def _on_this_machine(text: str, base_dir: Path) -> Path:
+    try:
+        return local_path(text, base_dir)
+    except ConfigError as error:
+        raise ModelSourceError(error.reason, subject=error.subject, hint="check the source") from error
 
 
 def package_file(reference: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from model_health.config.models import ModelConfig
+from model_health.config.paths import local_path
 from model_health.config.problems import config_error
 from model_health.config.project import ProjectConfig
 from model_health.config.settings import Settings
@@ -76,7 +77,7 @@ def source_of(candidate: str, settings: Settings) -> dict[str, Any]:
         ModelSourceError: it is none of them.
     """
     for root in (Path.cwd(), settings.home):
-        path = (root / Path(candidate).expanduser()).resolve()
+        path = local_path(candidate, root).resolve()
         if path.is_dir():
             if not (path / "config.json").is_file():
                 raise ModelSourceError("is not a model folder: it holds no config.json", subject=str(path))

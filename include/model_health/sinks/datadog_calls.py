@@ -6,6 +6,7 @@ a client that retries would hold up the sinks behind it, and follow a redirect w
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ from model_health.sinks.datadog_series import Json
 if TYPE_CHECKING:
     from datadog_api_client import ApiClient
     from datadog_api_client.v2.model.metric_payload import MetricPayload
+
+MAX_ANSWER = 32 * 2**20
+"""Bytes of an answer, unpacked: a page of a hundred dashboards has less."""
 
 
 @contextmanager
@@ -34,7 +38,32 @@ def open_client(config: DatadogSinkConfig, api_key: str) -> Iterator[ApiClient]:
         retry_policy=urllib3.Retry(0, redirect=False),
     )
     with ApiClient(configuration) as client:
+        pools = client.rest_client.pool_manager
+        pools.request = _bounded(pools.request)
         yield client
+
+
+def _bounded(request: Callable[..., Any]) -> Callable[..., Any]:
+    """The client reads an answer whole, and unpacks it: here it gets no more than the first `MAX_ANSWER` bytes."""
+
+    def send(method: str, url: str, **options: Any) -> Any:
+        import urllib3
+
+        with request(method, url, **{**options, "preload_content": False}) as answer:
+            body = answer.read(MAX_ANSWER + 1, decode_content=True)
+            if len(body) > MAX_ANSWER:
+                raise urllib3.exceptions.HTTPError(f"the answer is larger than {MAX_ANSWER // 2**20} MiB")
+            headers = _plain(answer.headers)
+            return urllib3.HTTPResponse(io.BytesIO(body), headers, status=answer.status, reason=answer.reason)
+
+    return send
+
+
+def _plain(headers: Any) -> dict[str, str]:
+    """The headers of an answer that is unpacked already."""
+    return {
+        name: value for name, value in headers.items() if name.lower() not in ("content-encoding", "content-length")
+    }
 
 
 def base_address(config: DatadogSinkConfig) -> str:

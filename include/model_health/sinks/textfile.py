@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from model_health.config.paths import local_path
 from model_health.config.settings import Settings
 from model_health.config.sinks import TextfileSinkConfig, load_sinks
 from model_health.errors import ConfigError
@@ -42,7 +43,7 @@ def open_sink(settings: Settings) -> TextfileSink:
     config = load_sinks(settings).textfile
     if config.folder is None:
         raise ConfigError("has no folder", subject="sink textfile", hint="set textfile.folder in configs/sinks.yaml")
-    return TextfileSink(config, settings.home / config.folder.expanduser())
+    return TextfileSink(config, local_path(config.folder, settings.home))
 
 
 class TextfileSink:

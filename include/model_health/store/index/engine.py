@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, NullPool, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from model_health.config.paths import local_path
 from model_health.errors import ConfigError, StoreError
 
 SQLITE_BUSY_SECONDS = 30
@@ -71,7 +72,7 @@ def _sqlite(url: URL) -> IndexUrl:
         )
     if not url.database or url.database == ":memory:":
         return IndexUrl(URL.create("sqlite+pysqlite"), "sqlite://")
-    path = Path(url.database).expanduser().resolve()
+    path = local_path(url.database).resolve()
     return IndexUrl(URL.create("sqlite+pysqlite", database=str(path)), str(path))
 
 
