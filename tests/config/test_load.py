@@ -216,6 +216,15 @@ def test_where_revisions_must_be_pinned_an_unpinned_enabled_model_is_a_problem(t
     assert "source.revision is not a full commit" in messages(strict)[0]
 
 
+def test_where_revisions_must_be_pinned_no_pickle_is_allowed(tmp_path: Path) -> None:
+    models = "- {name: local, source: {path: w}, suites: [smoke], allow_pickled_weights: true}"
+    files = {"models/m.yaml": models, "canaries/smoke.yaml": SUITE}
+    assert set(make_project(tmp_path, files).models) == {"local"}
+    strict = make_project(tmp_path, files, REQUIRE_PINNED_REVISION="true")
+    assert not strict.models
+    assert "allow_pickled_weights is true: convert the weights" in messages(strict)[0]
+
+
 def test_an_empty_project_is_legal_and_a_missing_one_is_not(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"configs: is not a directory .set MODEL_HEALTH_HOME"):
         load_project(make_settings(tmp_path))

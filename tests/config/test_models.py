@@ -48,6 +48,12 @@ def test_a_model_is_frozen_and_survives_json() -> None:
         ({"production": True}, "production is true, but source.revision is not a full commit"),
         ({"production": True, "source": PINNED, "tokenizer": HUB}, "tokenizer.revision is not a full commit"),
         ({"trust_remote_code": True}, "trust_remote_code is true, but source.revision"),
+        ({"allow_pickled_weights": True}, "allow_pickled_weights is for a local folder"),
+        ({"allow_pickled_weights": True, "source": {"gguf": "x.gguf"}}, "allow_pickled_weights is for a local folder"),
+        (
+            {"allow_pickled_weights": True, "source": {"path": "x"}, "production": True},
+            "production is true, but allow_pickled_weights is true: convert the weights",
+        ),
         ({"suites": []}, "suites"),
         ({"suites": ["core", "core"]}, "'core' is given twice"),
         ({"suites": "core"}, "suites"),
@@ -67,6 +73,11 @@ def test_what_cannot_work_is_refused(keys: dict[str, object], message: str) -> N
     with pytest.raises(ValidationError) as caught:
         model(**keys)
     assert message in str(caught.value)
+
+
+def test_pickled_weights_are_off_unless_a_local_model_asks_for_them() -> None:
+    assert not model().allow_pickled_weights
+    assert model(source={"path": "weights/x"}, allow_pickled_weights=True).allow_pickled_weights
 
 
 def test_pinned_sources_may_be_production_and_run_their_own_code() -> None:

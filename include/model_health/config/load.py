@@ -153,7 +153,7 @@ def _cross_check(model: ModelConfig, where: Where, settings: Settings, suites: s
             return ConfigError(f"suites[{index}]: '{suite}' is not a configured suite", subject=place, hint=hint)
     if settings.require_pinned_revision and model.enabled:
         try:
-            model.check_pinned("revisions must be pinned here")
+            model.check_production("revisions must be pinned here")
         except ValueError as error:
             return ConfigError(str(error), subject=where(("source",)), hint="MODEL_HEALTH_REQUIRE_PINNED_REVISION")
     return None

@@ -39,6 +39,9 @@ class ModelConfig(ConfigModel):
     quantization: Quantization = Field(default="none", description="int8 and int4 need CUDA (bitsandbytes).")
     attention_backend: AttentionBackend = "auto"
     trust_remote_code: StrictBool = False
+    allow_pickled_weights: StrictBool = Field(
+        default=False, description="Read pytorch_model.bin of a local folder that holds no safetensors."
+    )
     family: Slug | None = Field(default=None, description="Key into thresholds; default: the model's own type.")
     suites: tuple[Slug, ...] = Field(default=("core",), min_length=1, max_length=20)
     batch_size: Annotated[StrictInt, Field(ge=1, le=1024)] = 16
@@ -71,11 +74,19 @@ class ModelConfig(ConfigModel):
                 raise ValueError(f"attention_backend {self.attention_backend} needs CUDA, but device is cpu")
             if self.dtype == "float32":
                 raise ValueError(f"attention_backend {self.attention_backend} needs float16 or bfloat16")
+        if self.allow_pickled_weights and self.source.path is None:
+            raise ValueError("allow_pickled_weights is for a local folder: source.path")
         if self.production:
-            self.check_pinned("production is true")
+            self.check_production("production is true")
         if self.trust_remote_code:
             self.check_pinned("trust_remote_code is true")
         return self
+
+    def check_production(self, why: str) -> None:
+        """Raise ValueError unless the files are pinned and none is a pickle; `why` opens the message."""
+        self.check_pinned(why)
+        if self.allow_pickled_weights:
+            raise ValueError(f"{why}, but allow_pickled_weights is true: convert the weights to safetensors")
 
     def check_pinned(self, why: str) -> None:
         """Raise ValueError unless the weights and the tokenizer are pinned; `why` opens the message."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, Field, FiniteFloat, model_validator
 
 from model_health.errors import ExitCode
-from model_health.report.base import Frozen
+from model_health.report.base import LEFT_OUT, Frozen
 from model_health.report.extension import SuiteIdentity
+from model_health.report.facts import TraceWarning
 from model_health.report.identity import ModelIdentity
 from model_health.report.performance import PerformanceRecord
 
@@ -108,6 +109,9 @@ class Manifest(Frozen):
     performance: PerformanceRecord | None = None
     peak_memory_bytes: int | None = Field(default=None, ge=0)
     overhead: Overhead | None = None
+    warnings: Annotated[tuple[TraceWarning, ...] | None, LEFT_OUT] = Field(
+        default=None, description="What is odd about the model as it was loaded; left out where nothing is."
+    )
 
     @model_validator(mode="after")
     def _status_and_verdict_agree(self) -> Self:

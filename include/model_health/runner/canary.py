@@ -60,6 +60,7 @@ class _Gathered:
     identity: ModelIdentity | None = None
     overhead: Overhead | None = None
     peak_bytes: int | None = None
+    warnings: tuple[TraceWarning, ...] = ()
 
 
 def run_canaries(
@@ -137,6 +138,7 @@ class _Run:
             loaded = load_model(self.config, self.settings, progress=self.say)
         with self.monitor.operation("identify"):
             self.gathered.identity = identify(loaded)
+        self.gathered.warnings = tuple(TraceWarning(code=w.code, message=w.message) for w in loaded.warnings)
         self.book.alive()
         with self.monitor.operation("tokenize"):
             prompts = tokenize(self.suite, loaded)
@@ -168,7 +170,7 @@ class _Run:
             text=TokenText(loaded.tokenizer),
             sinks=self.request.sinks,
             target=self.book.store.uri,
-            warnings=tuple(TraceWarning(code=w.code, message=w.message) for w in loaded.warnings),
+            warnings=self.gathered.warnings,
             vocab_size=vocab_size(loaded),
         )
 
@@ -237,6 +239,7 @@ class _Run:
                 "performance": self.monitor.record(),
                 "peak_memory_bytes": self.gathered.peak_bytes,
                 "overhead": self.gathered.overhead,
+                "warnings": self.gathered.warnings or None,
                 **ending,
             }
         )

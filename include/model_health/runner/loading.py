@@ -100,7 +100,14 @@ def load_model(
     check_quantization(config.quantization, device)
     threads = use_threads(config.threads)
     trust = config.trust_remote_code
-    located = locate(config.source, settings, with_code=trust, hub_cache=hub_cache, progress=progress)
+    located = locate(
+        config.source,
+        settings,
+        with_code=trust,
+        with_pickles=config.allow_pickled_weights,
+        hub_cache=hub_cache,
+        progress=progress,
+    )
     other = config.tokenizer
     words = (
         located if other is None else locate(other, settings, tokenizer_only=True, with_code=trust, hub_cache=hub_cache)
@@ -161,7 +168,8 @@ def _load_weights(
     auto = AutoModelForSeq2SeqLM if architecture == "encoder_decoder" else AutoModelForCausalLM
     options: dict[str, Any] = {
         "dtype": _dtype(config),
-        "use_safetensors": True,
+        "use_safetensors": not located.pickled,
+        "weights_only": True,  # of a pickle, torch then takes tensors and numbers, and calls nothing
         "local_files_only": True,
         "trust_remote_code": config.trust_remote_code,
         "output_loading_info": True,
@@ -184,7 +192,7 @@ def _load_weights(
             f"is not available: the model runs on {effective}",
             subject=f"attention_backend {config.attention_backend!r} of {label}",
         )
-    return model.eval().requires_grad_(False), warnings
+    return model.eval().requires_grad_(False), (*_of_pickles(located), *warnings)
 
 
 def input_rows(model: PreTrainedModel) -> int:
@@ -220,6 +228,13 @@ def _check_complete(info: dict[str, Any], label: str) -> tuple[LoadWarning, ...]
         return ()
     message = f"{len(unused)} weights in its files belong to no layer of the model: {shortened(unused)}"
     return (LoadWarning("unused_weights", message),)
+
+
+def _of_pickles(located: Located) -> tuple[LoadWarning, ...]:
+    if not located.pickled:
+        return ()
+    message = f"the weights came from a pickle ({shortened(list(located.pickled))}): convert them to safetensors"
+    return (LoadWarning("pickled_weights", message),)
 
 
 def _dtype(config: ModelConfig) -> torch.dtype | str:

@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pickle import UnpicklingError  # an error's name; nothing is opened
 
 import torch
 from huggingface_hub.errors import (
@@ -36,7 +37,7 @@ _CUSTOM_CODE = re.compile(r"trust_remote_code", re.I)
 # What malformed files make these libraries raise (a config field of the wrong kind surfaces as any of them).
 _MALFORMED = (
     ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, ImportError, NotImplementedError,
-    OverflowError, EOFError, struct.error, SafetensorError, StrictDataclassError,
+    OverflowError, EOFError, struct.error, SafetensorError, StrictDataclassError, UnpicklingError,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from safetensors import SafetensorError, safe_open
 
@@ -16,18 +17,29 @@ from model_health.errors import ModelSourceError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
+PICKLED_INDEX = "pytorch_model.bin.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
-def check_folder(folder: Path) -> None:
-    """Check that `folder` holds a readable config.json and complete safetensors weights.
+def check_folder(folder: Path, *, pickled: bool = False) -> list[Path]:
+    """Check that `folder` holds a readable config.json and complete weights.
+
+    Args:
+        folder: of a model.
+        pickled: whether pickled weights are good enough where there are no safetensors.
+
+    Returns:
+        The files of the weights: safetensors, or pickles.
 
     Raises:
         ModelSourceError: naming the file at fault and what is wrong with it.
     """
     check_config_file(folder)
-    for file in weight_files(folder):
+    files = weight_files(folder, pickled=pickled)
+    for file in files:
         check_weight_file(file)
+    return files
 
 
 def check_config_file(folder: Path) -> None:
@@ -47,24 +59,26 @@ def check_config_file(folder: Path) -> None:
         raise ModelSourceError("has no model_type, so its architecture is unknown", subject=str(file))
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that make up the weights, each of which is there.
+def weight_files(folder: Path, *, pickled: bool = False) -> list[Path]:
+    """The files that make up the weights, each of which is there: safetensors, pickles only where there are none.
 
     Raises:
-        ModelSourceError: there are none (pickled weights run code when opened and are not loaded), or one is missing.
+        ModelSourceError: there are none (pickles do not count unless `pickled`), or one is missing.
     """
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
+    forms = [(WEIGHTS, INDEX), (PICKLED, PICKLED_INDEX)] if pickled else [(WEIGHTS, INDEX)]
+    whole, index = next((form for form in forms if any((folder / name).is_file() for name in form)), forms[0])
+    if (folder / whole).is_file():
+        return [folder / whole]
+    if not (folder / index).is_file():
         pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
         if pickles:
             raise ModelSourceError(
                 f"holds only pickled weights ({pickles[0]}), which can run code when they are opened",
                 subject=str(folder),
-                hint="convert them to safetensors",
+                hint=f"convert them to safetensors (allow_pickled_weights reads {PICKLED} of a local folder)",
             )
         raise ModelSourceError(f"holds no weights: neither {WEIGHTS} nor {INDEX}", subject=str(folder))
-    shards = index_shards(folder)
+    shards = index_shards(folder, index)
     missing = [name for name in shards if not (folder / name).is_file()]
     if missing:
         raise ModelSourceError(
@@ -75,13 +89,13 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in shards]
 
 
-def index_shards(folder: Path) -> list[str]:
+def index_shards(folder: Path, index: str = INDEX) -> list[str]:
     """The names of the weight files that the index lists.
 
     Raises:
         ModelSourceError: the index is damaged, or names a file outside its folder.
     """
-    file = folder / INDEX
+    file = folder / index
     weight_map = _read_json_object(file).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelSourceError("has no weight_map", subject=str(file))
@@ -89,15 +103,22 @@ def index_shards(folder: Path) -> list[str]:
     outside = [name for name in shards if Path(name).is_absolute() or ".." in Path(name).parts]
     if outside:
         raise ModelSourceError(f"names a weight file outside its folder: {outside[0]}", subject=str(file))
+    other = [name for name in shards if not name.endswith(Path(index.removesuffix(".index.json")).suffix)]
+    if other:
+        raise ModelSourceError(f"names a weight file of another kind: {other[0]}", subject=str(file))
     return shards
 
 
 def check_weight_file(file: Path) -> None:
-    """Check the header of a safetensors file against the file's length.
+    """Check the header of a safetensors file against the file's length; of a pickle, that it is a whole archive.
 
     Raises:
-        ModelSourceError: the file is truncated, empty, or no safetensors file.
+        ModelSourceError: the file is truncated, empty, or of another kind.
     """
+    if file.suffix == Path(PICKLED).suffix:
+        if not is_zipfile(file):
+            raise ModelSourceError("is damaged or truncated, or older than torch 1.6", subject=str(file))
+        return
     try:
         with safe_open(file, framework="pt"):
             pass

@@ -32,10 +32,11 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class Located:
-    """A folder that holds a model (or a tokenizer), and its facts."""
+    """A folder that holds a model (or a tokenizer), its facts, and the names of the weights' files that are pickles."""
 
     folder: Path
     facts: SourceFacts
+    pickled: tuple[str, ...] = ()
 
 
 def locate(
@@ -44,6 +45,7 @@ def locate(
     *,
     tokenizer_only: bool = False,
     with_code: bool = False,
+    with_pickles: bool = False,
     hub_cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Located:
@@ -54,6 +56,7 @@ def locate(
         settings: `home` for relative paths, `cache_dir` for converted files, `offline`.
         tokenizer_only: the source needs no config and no weights.
         with_code: fetch Python files of a hub repository too.
+        with_pickles: take pickled weights of a local folder where it holds no safetensors.
         hub_cache: the hub client's cache folder, its own default if None.
         progress: told what takes long.
 
@@ -75,8 +78,10 @@ def locate(
             progress(f"fetching {resolved.location} from the hub or its cache")
         folder = fetch_snapshot(request, with_weights=not tokenizer_only, with_code=with_code)
         commit = commit_of(folder)
+    pickled: tuple[str, ...] = ()
     if not tokenizer_only:
-        check_folder(folder)
+        files = check_folder(folder, pickled=with_pickles and source.kind == "path")
+        pickled = tuple(file.name for file in files if file.suffix != ".safetensors")
     elif source.kind == "path" and not any(folder.iterdir()):
         check_config_file(folder)
-    return Located(folder, SourceFacts(source.kind, source.label, resolved.revision, commit, digest))
+    return Located(folder, SourceFacts(source.kind, source.label, resolved.revision, commit, digest), pickled)

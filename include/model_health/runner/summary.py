@@ -78,6 +78,7 @@ def model_lines(manifest: Manifest) -> list[str]:
     lines = [f"verdict: [bold {colour}]{manifest.verdict.replace('_', ' ')}[/]"]
     if manifest.reason:
         lines.append(f"reason: {escape(manifest.reason)}")
+    lines += [f"warning: {escape(warning.message)}" for warning in manifest.warnings or ()]
     if manifest.prompts:
         counts = ", ".join(f"{escape(flag)} {count}" for flag, count in manifest.flags.items()) or "none"
         lines.append(f"prompts: {len(manifest.prompts)}, of which unhealthy: {unhealthy}; flags raised: {counts}")
