@@ -36,7 +36,7 @@ class Layers:
 
     def to_dict(self) -> dict[str, Any]:
         """The specification with its rows in it. Raises what Altair raises for one that its schema refuses."""
-        found: dict[str, Any] = alt.LayerChart.from_dict(_with_rows(self)).to_dict()
+        found: dict[str, Any] = alt.LayerChart.from_dict(readable(self)).to_dict()
         return found
 
 
@@ -72,7 +72,8 @@ def specification(chart: Drawn) -> dict[str, Any]:
     return {**spec, "datasets": {name: _streamed(table) for name, table in tables.items()}}
 
 
-def _with_rows(chart: Drawn) -> dict[str, Any]:
+def readable(chart: Drawn) -> dict[str, Any]:
+    """The same with rows for `datasets`, for whoever reads it in Python."""
     spec, tables = _described(chart)
     rows = {name: [_plain(row) for row in table.to_pylist()] for name, table in tables.items()}
     return {**spec, "datasets": rows}

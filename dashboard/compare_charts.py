@@ -92,11 +92,11 @@ def profile(spots: Sequence[Spot], title: str) -> Layers:
         ],
     )
     first = next((spot.name for spot in spots if spot.band == "out of band"), None)
-    said = f"First out of its band: {first}" if first else "None is out of its band"
-    notes = (
-        "Dashed: how far harmless changes reach" if any(spot.limit is not None for spot in spots) else "No band known"
-    )
-    return over([line, limit, points], 360, titled(said, notes))
+    banded = any(spot.limit is not None for spot in spots)
+    none = "None is out of its band" if banded else "No band to hold them against"
+    said = f"First out of its band: {first}" if first else none
+    notes = "Dashed: how far harmless changes reach" if banded else ""
+    return over([line, limit, points], 460, titled(said, notes))
 
 
 def effects(rows: Sequence[Effect], *, margin: float | None = None) -> Layers:
@@ -124,7 +124,10 @@ def effects(rows: Sequence[Effect], *, margin: float | None = None) -> Layers:
         legend=alt.Legend(orient="top"),
     )
     base = drawn(values).encode(y=y)
-    x = alt.X("value:Q", title="Change of surprisal (bits per token), right is worse")
+    ends = [end for row in shown for end in (row.value, row.low, row.high) if end is not None]
+    # Of numbers that are all the same no axis can be made: it gets some room to each side.
+    lone = alt.Scale(domain=[ends[0] - 0.1, ends[0] + 0.1]) if len({*ends, margin or 0.0}) == 1 else alt.Scale()
+    x = alt.X("value:Q", title="Change of surprisal (bits per token), right is worse", scale=lone)
     bars = (
         base.transform_filter("isValid(datum.low) && isValid(datum.high)")
         .mark_rule(strokeWidth=3, opacity=0.6)
@@ -133,7 +136,12 @@ def effects(rows: Sequence[Effect], *, margin: float | None = None) -> Layers:
     points = base.mark_point(filled=True, size=80, opacity=1).encode(
         x=x,
         color=colour,
-        shape=alt.Shape("reading:N", scale=alt.Scale(domain=present, range=[_READINGS[name][1] for name in present])),
+        shape=alt.Shape(
+            "reading:N",
+            title="95 % interval",
+            scale=alt.Scale(domain=present, range=[_READINGS[name][1] for name in present]),
+            legend=alt.Legend(orient="top"),
+        ),
         tooltip=[
             alt.Tooltip("prompt:N", title="Prompt"),
             alt.Tooltip("value:Q", title="Bits per token", format="+.4f"),
@@ -157,4 +165,4 @@ def effects(rows: Sequence[Effect], *, margin: float | None = None) -> Layers:
         )
     )
     notes = f"Dashed: the {margin:.3g} bits that are allowed" if margin is not None else ""
-    return over([rules, bars, points], 150 + 24 * len(values), titled("Change of surprisal by prompt", notes))
+    return over([rules, bars, points], 210 + 26 * len(values), titled("Change of surprisal by prompt", notes))

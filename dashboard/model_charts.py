@@ -85,7 +85,9 @@ def trend(
     if stretches:
         band = drawn(stretches).encode(x=x, x2=alt.X2("until:T"))
         layers.append(
-            band.mark_rect(color=palette.GOOD, opacity=0.15).encode(y=alt.Y("low:Q", title=heading), y2=alt.Y2("high:Q"))
+            band.mark_rect(color=palette.GOOD, opacity=0.15).encode(
+                y=alt.Y("low:Q", title=heading), y2=alt.Y2("high:Q")
+            )
         )
         layers.append(band.mark_rule(color=palette.GOOD, strokeDash=[4, 4]).encode(y=alt.Y("centre:Q", title=heading)))
     base = drawn(values).encode(x=x)
@@ -103,7 +105,7 @@ def trend(
         f"the newest {MOST_NOTES} of {len(notes)} changes are marked" if len(notes) > MOST_NOTES else "",
     ]
     title = titled(heading, "; ".join(part for part in said if part))
-    return Layers(tuple(layers), 460, title, apart=("color", "shape"))
+    return Layers(tuple(layers), 540, title, apart=("color", "shape"))
 
 
 def _marks(values: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:

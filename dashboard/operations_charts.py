@@ -53,7 +53,7 @@ def tries(counts: Sequence[TryCount]) -> alt.Chart:
                 alt.Tooltip("sum(tries):Q", title="Tries"),
             ],
         )
-        .properties(height=260, title=titled("Tries to deliver"))
+        .properties(height=340, title=titled("Tries to deliver"))
     )
     return chart
 

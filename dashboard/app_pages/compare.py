@@ -219,6 +219,10 @@ def runs(url: str, store: str, *, texts: bool) -> None:
     else:
         st.caption("Nothing that is recorded: the same revision, weights, precision, device, libraries and suite.")
     st.subheader("Where it begins")
+    st.caption(
+        "By the norms of hidden states, which is what reports keep of them: a change that leaves every norm as it was "
+        "is not seen here. A comparison with a baseline looks at the states themselves."
+    )
     spots = pair_rows.layers_of(pair, limit)
     if any(spot.value is not None for spot in spots):
         _profile(spots, "distance of norms (log ratio)", "Largest distance of norms (log ratio)", "layers")
@@ -247,7 +251,8 @@ def _verdict(text: str, outcome: str) -> None:
 
 def _profile(spots: list[compare_rows.Spot], what: str, axis: str, name: str) -> None:
     first = compare_rows.first_out(spots)
-    said = f"The first out of its band is {first}." if first else "None is out of its band."
+    none = "None is out of its band." if any(spot.limit is not None for spot in spots) else "No band is known."
+    said = f"The first out of its band is {first}." if first else none
     widgets.chart(compare_charts.profile(spots, axis), f"{name}-chart", f"{axis} along the depth. {said}")
     st.caption("The foot of the axis is zero: the same bits.")
     with st.expander("As a table"):

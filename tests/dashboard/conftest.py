@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,9 +45,18 @@ def index_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def empty_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index that nothing was written to: its tables are made once."""
+    path = tmp_path_factory.mktemp("empty") / "index.db"
+    Index.open(path).close()
+    return path
+
+
 @pytest.fixture
-def index(index_path: Path) -> Iterator[Index]:
+def index(index_path: Path, empty_index: Path) -> Iterator[Index]:
     """An empty index, where the dashboard looks for it."""
+    shutil.copy(empty_index, index_path)
     with Index.open(index_path) as opened:
         yield opened
 

@@ -1,6 +1,6 @@
 """The dashboard in a real browser, behind a reverse proxy under a path: the way of a person, and how every page looks.
 
-Pictures of each page in both themes and at three widths are left in `test-artifacts/dashboard/`, for people to look at.
+Pictures of each page in both themes, and of some at other widths, are left in `test-artifacts/dashboard/`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import navigation
 from support.browser import PATIENCE, ROOT, Visitor, launch, served
+from support.dashboard_beside import DRIFTING
 from support.dashboards import BAD_LAYER, BAD_STEP, MODEL, SCRIPT, SUITE, Seeded
 from support.proxy import proxied
 
@@ -26,9 +27,14 @@ BASE = "ops/health"
 PICTURES = ROOT / "test-artifacts" / "dashboard"
 SIZES = {"desk": (1280, 4000), "phone": (390, 4000), "wide": (2560, 1600)}
 """Width, and the most height of a picture, in pixels."""
-LOOKED_AT = (("light", ("desk", "wide")), ("dark", ("desk", "phone")))
+WIDE, PHONE = ("fleet", "prompt"), ("fleet", "model", "run")
+"""Pages of which there are pictures at these widths too; that they fit is asked of all."""
 THEMES = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 21, 28)"}
 """Their backgrounds."""
+LOOKS = [
+    *(place.name for place in navigation.places()), "compare-runs", "operations-self-test",
+    "prompt-layers", "prompt-prompt", "prompt-not-measured",
+]  # fmt: skip
 Visit = Callable[..., Visitor]
 expect.set_options(timeout=PATIENCE)
 
@@ -171,33 +177,51 @@ def queries(seeded: Seeded) -> dict[str, tuple[str, dict[str, str]]]:
     for view, prompt in (("Layers", "overflow"), ("Prompt", "capital"), ("Not measured", "overflow")):
         found[f"prompt-{view.lower().replace(' ', '-')}"] = ("prompt", {**sick, "prompt": prompt, "view": view})
     found["prompt"] = ("prompt", {**sick, "prompt": "story", "step": "9"})
+    found["model"] = ("model", {"model": DRIFTING, "suite": SUITE})
+    found["compare-runs"] = ("compare", {"kind": "Two runs", "pair": f"{MODEL}/{SUITE}"})
+    found["operations-self-test"] = ("operations", {"part": "Self-test"})
     return found
 
 
-LOOKS = [*(place.name for place in navigation.places()), "prompt-layers", "prompt-prompt", "prompt-not-measured"]
+@pytest.fixture(scope="module")
+def onlooker(browser: Browser) -> Iterator[Visitor]:
+    """One visitor who looks at every page: the browser reads its scripts once."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    yield Visitor(context.new_page())
+    context.close()
 
 
 @pytest.mark.parametrize("name", LOOKS)
-def test_a_page_fits_every_width_and_both_themes(site: str, seeded: Seeded, visit: Visit, name: str) -> None:
+def test_a_page_fits_every_width_and_both_themes(site: str, seeded: Seeded, onlooker: Visitor, name: str) -> None:
     place, params = queries(seeded)[name]
     title = next(known.title for known in navigation.PLACES if known.name == place)
-    visitor = visit()
-    page = visitor.page
-    visitor.open(f"{site}/" if navigation.is_first(place) else address(site, place, **params), title)
+    page = onlooker.page
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    onlooker.open(f"{site}/" if navigation.is_first(place) else address(site, place, **params), title)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for theme, sizes in LOOKED_AT:
+    for theme, size, is_pictured in looked_at(name):
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
         page.wait_for_function(
             f"getComputedStyle(document.querySelector('.stApp')).backgroundColor === '{THEMES[theme]}'"
         )
-        for size in sizes:
-            width, tallest = SIZES[size]
-            page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_timeout(150)
+        width, tallest = SIZES[size]
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(150)
+        assert onlooker.wide() == 0, f"{name} is wider than {width} pixels"
+        if is_pictured:
             height = page.evaluate("document.querySelector('[data-testid=\"stMain\"]').scrollHeight")
             page.set_viewport_size({"width": width, "height": max(900, min(int(height), tallest))})
             page.wait_for_timeout(350)
             page.screenshot(path=PICTURES / f"{name}-{size}-{theme}.png")
-            assert visitor.wide() == 0, f"{name} is wider than {width} pixels"
     assert page.get_by_test_id("stException").count() == 0
     assert page.get_by_text("Traceback").count() == 0
+    assert onlooker.problems == []
+
+
+def looked_at(name: str) -> Iterator[tuple[str, str, bool]]:
+    """Theme, size, and whether it is pictured: the desk in both themes, and of some pages each other width."""
+    yield "light", "desk", True
+    yield "light", "wide", name in WIDE
+    yield "dark", "phone", name in PHONE
+    yield "dark", "desk", True

@@ -201,6 +201,7 @@ def test_two_runs_show_where_their_answers_depart(full: Seeded, page: Opener) ->
     assert column(shown, "Why not")[1:] == ["no report in the second run", "no report in the first run"]
     assert column(shown, "Where") == ["layer.0", "layer.1", "layer.2"]
     assert "No band" in told(shown)
+    assert "By the norms of hidden states" in told(shown), "what two runs cannot show has to be said"
 
 
 def test_the_newest_run_is_held_against_the_newest_healthy_one(full: Seeded, page: Opener) -> None:

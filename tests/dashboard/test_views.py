@@ -16,6 +16,7 @@ import layer_charts
 import prompt_facts
 import step_charts
 import token_text
+from chart_parts import Drawn, readable
 from model_health.metrics.telemetry import PromptTelemetry
 from model_health.report.builder import build_report
 from model_health.report.extension import Loop
@@ -30,19 +31,29 @@ def view(**sizes: int) -> PromptView:
     return view_of(build_report(make_telemetry(**sizes), make_findings(), make_facts(), decode))
 
 
-def everything(shown: PromptView) -> list[str]:
-    """Every chart and table of the page, as the browser gets them."""
+def charts_of(shown: PromptView) -> list[Drawn]:
+    """Every chart of the page."""
     steps, layers = len(shown.steps), shown.layer_count
-    charts = [step_charts.entropy_chart(shown, 0), step_charts.margin_chart(shown)]
+    charts: list[Drawn] = [step_charts.entropy_chart(shown, 0), step_charts.margin_chart(shown)]
     charts += [step_charts.norm_chart(shown.steps.final_norm)]
     for metric in measured(shown) if layers and steps else ():
         grid = grids.reduce(shown.layers[metric.name], shown.bad, worst=metric.worst)
         charts.append(layer_charts.heatmap(grid, metric.heading, x="Step", y="Layer", log=metric.log, chosen=(0, 0)))
         charts.append(layer_charts.profile(shown.layers[metric.name][0], metric, "Step", "title", 0))
-    said = [json.dumps(chart.to_dict(), allow_nan=False) for chart in charts]
+    return charts
+
+
+def everything(shown: PromptView) -> list[str]:
+    """Every chart and table of the page, as the browser gets them."""
+    said = [json.dumps(readable(chart), allow_nan=False) for chart in charts_of(shown)]
     said.append(token_text.text_html(shown, token_text.colouring(shown, "entropy"), chosen=0))
     tables = (prompt_facts.step_rows(shown), prompt_facts.gap_rows(shown), prompt_facts.router_rows(shown))
     return said + [json.dumps(table, allow_nan=False) for table in tables]
+
+
+def test_every_chart_is_what_vega_lite_allows() -> None:
+    for chart in charts_of(view(steps=3, layers=2)):
+        assert chart.to_dict()["$schema"]
 
 
 @given(st.data(), telemetries(), findings())
@@ -96,7 +107,7 @@ def test_of_a_long_report_no_chart_has_more_cells_than_a_screen_shows() -> None:
     st.integers(1, 30),
     st.sampled_from(["largest", "smallest"]),
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_reducing_keeps_the_extremes_and_covers_everything(
     rows: int, columns: int, high: int, wide: int, worst: str
 ) -> None:
@@ -119,7 +130,7 @@ def test_reducing_keeps_the_extremes_and_covers_everything(
 
 # ---------------------------------------------------------------------------------------------------------------- text
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=8), st.booleans())
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_a_token_holds_the_page_s_markup_is_its_own(texts: list[str], hidden: bool) -> None:
     shown = view(steps=len(texts))
     steps = type(shown.steps)(**{**shown.steps.__dict__, "texts": tuple(texts)})

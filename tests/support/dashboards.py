@@ -34,6 +34,7 @@ from model_health.store.index.validation import FailureRecord, ValidationRecord,
 from model_health.store.names import RunFolder
 from model_health.store.reports import ReportStore
 from support import traces
+from support.dashboard_beside import fill_beside
 from support.manifests import make_manifest
 from support.telemetry import VOCABULARY, make_facts, make_findings, make_telemetry
 from support.validation import entry_of
@@ -107,6 +108,7 @@ def seed_dashboard(home: Path, now: datetime | None = None) -> Seeded:
         )
         _validated(index, sick, now)
         _judged(index, sick, now)
+        fill_beside(index, home / "store", now)
     _old(home / "store" / "old")
     page = home / ".model-health" / "data_docs" / "runs" / f"{sick}.html"
     page.parent.mkdir(parents=True)
