@@ -21,7 +21,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 def chaos(out: Path, moments: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "support.chaos", "--levels", "supervised", "--quick", "--moments", str(moments)]
+    command = [sys.executable, "-m", "support.chaos", "--levels", "made-up", "--moments", str(moments)]
     return subprocess.run(
         [*command, "--out", str(out), "--seed", "3"], cwd=TESTS, env=dict(os.environ), capture_output=True, text=True,
         check=False,

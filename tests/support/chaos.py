@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from support.chaos_results import VICTIMS, Moment, Results, markdown, summary
+from support.chaos_results import LEVELS, VICTIMS, Moment, Results, markdown, summary
 
 SUPERVISED = ("child", "task")
+"""Victims that need no stack."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,11 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="a folder that keeps what was seen")
     parser.add_argument("--moments", type=int, default=200, help="per victim; those that were seen count")
-    parser.add_argument("--levels", nargs="*", choices=("supervised", "stack"), default=("supervised", "stack"))
+    parser.add_argument("--levels", nargs="*", choices=LEVELS, default=LEVELS)
     parser.add_argument("--victims", nargs="*", choices=VICTIMS, default=VICTIMS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--together", type=int, default=1, help="stack: kills during one Dag run")
-    parser.add_argument("--quick", action="store_true", help="supervised: a child without torch, reports made up")
     parser.add_argument("--markdown", type=Path, help="write the summary as a page, too")
     arguments = parser.parse_args(argv)
     results = Results(arguments.out / "moments.jsonl")
@@ -39,19 +39,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         order = sorted((number, victim) for victim in victims for number in numbers[victim])
         if not order:
             continue
-        seen = _supervised(order, arguments) if level == "supervised" else _stack(order, arguments)
+        seen = _stack(order, arguments) if level == "stack" else _supervised(level, order, arguments)
         for moment in seen:
             results.add(moment)
             print(_line(moment), flush=True)
     return _tell(results, arguments.out / "summary.json", arguments.markdown)
 
 
-def _supervised(order: Sequence[tuple[int, str]], arguments: argparse.Namespace) -> Iterator[Moment]:
+def _supervised(level: str, order: Sequence[tuple[int, str]], arguments: argparse.Namespace) -> Iterator[Moment]:
     from support.chaos_supervised import Installation, kill_at
 
     home = Path(tempfile.mkdtemp(prefix="model-health-chaos-"))
     try:
-        place = Installation.make(home, quick=arguments.quick)
+        place = Installation.make(home, quick=level == "made-up")
         clean, usual = place.calibrate("undisturbed")
         for number, victim in order:
             yield kill_at(place, victim, number, arguments.seed, clean, usual)

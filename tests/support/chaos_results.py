@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("model-health", "apache-airflow", "celery", "torch", "transformers", "sqlalchemy")
+LEVELS = ("made-up", "supervised", "stack")
 VICTIMS = ("child", "task", "worker", "scheduler", "postgres", "redis")
 
 
@@ -24,7 +25,7 @@ class Moment:
     """One kill and what came of it.
 
     Args:
-        level: `supervised` (no scheduler, SQLite) or `stack` (all of docker-compose.yaml).
+        level: `made-up` and `supervised` (no scheduler, SQLite) or `stack` (all of docker-compose.yaml).
         victim: what was killed.
         number: which moment of this victim and level; the seed and it give the time.
         after_seconds: of the run's life when the signal was sent.
@@ -101,7 +102,7 @@ def summary(moments: Sequence[Moment]) -> dict[str, Any]:
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "victims": sorted(rows, key=lambda row: (row["level"] != "supervised", VICTIMS.index(row["victim"]))),
+        "victims": sorted(rows, key=lambda row: (LEVELS.index(row["level"]), VICTIMS.index(row["victim"]))),
         "violations": [text for one in moments for text in one.violations],
     }
 
@@ -120,8 +121,11 @@ counts the moments at which the victim still lived. What each promise is and how
 - **supervised**: the capture child of a supervised run, and the task that supervises it, killed without a scheduler, on
   SQLite. Half of the moments are drawn over the whole run, half over the time in which it writes. What a killed task
   leaves is tried again in half of the cases, and reaped in the other half.
-- **stack**: the same, and a Celery worker, the scheduler, PostgreSQL and Redis, in what `make stack` starts, over the
-  whole Dag `run_canaries`. Killed services are started again by the stack, as `restart: unless-stopped` would.
+- **made-up**: the same with a child that loads no model: it writes made-up reports through the library's own code, so
+  that many more moments can be seen.
+- **stack**: child, task, a Celery worker with all that it started, the scheduler, PostgreSQL and Redis, in what
+  `make stack` starts, over the whole Dag `run_canaries`. Killed services are started again by the stack, as
+  `restart: unless-stopped` would. Airflow is told to notice deaths within two minutes, not within ten.
 """
 
 

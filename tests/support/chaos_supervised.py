@@ -6,6 +6,7 @@ death is done here too: the task is tried again, or the reaper comes an hour lat
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -17,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
-from model_health.config.settings import Settings, load_settings
+from model_health.config.settings import Settings
 from model_health.delivery.sinks import deliver_sinks
 from model_health.errors import ModelHealthError
 from model_health.report.manifest import AirflowIds
@@ -33,7 +34,7 @@ from support.chaos_check import Clean, check_run, clean_run, place_of
 from support.chaos_results import Moment
 from support.chaos_whole import check_whole
 from support.children import is_running, wait_until
-from support.projects import configured, model, suite, tiny_project
+from support.configs import make_settings, write_files
 
 LIMIT_SECONDS = 300.0
 SINKS = ("local",)
@@ -62,22 +63,27 @@ class Installation:
     settings: Settings
     model: str
     suite: str
+    level: str = "made-up"
 
     @classmethod
     def make(cls, home: Path, *, quick: bool) -> Installation:
         """Make it. `quick` takes a child without torch, whose reports are made up."""
         if not quick:
-            return cls(tiny_project(home), "tiny", "smoke")
+            from support.projects import tiny_project  # loads torch
+
+            return cls(tiny_project(home), "tiny", "smoke", "supervised")
         name = chaos_child.MODEL.name
-        entry = model(name, "nowhere", suites=[chaos_child.SUITE])
-        configured(home, models=[entry], suites=[suite(chaos_child.SUITE)])
+        model = {"name": name, "source": {"path": "weights"}, "suites": [chaos_child.SUITE]}
+        prompts = [{"id": "one", "group": "facts", "text": "Nobody asks this"}]
+        suite = {"name": chaos_child.SUITE, "version": "1.0.0", "prompts": prompts}
+        files = {f"models/{name}.yaml": json.dumps(model), f"canaries/{chaos_child.SUITE}.yaml": json.dumps(suite)}
+        write_files(home, files)
         python = home / "python"
         tests = Path(__file__).resolve().parents[1]
         words = {"python": sys.executable, "tests": str(tests), "child": str(chaos_child.__file__)}
         python.write_text(_QUICK_PYTHON.format(**{key: shlex.quote(value) for key, value in words.items()}))
         python.chmod(0o755)
-        settings = load_settings({"MODEL_HEALTH_HOME": str(home), "MODEL_HEALTH_PYTHON": str(python)})
-        return cls(settings, name, chaos_child.SUITE)
+        return cls(make_settings(home, PYTHON=str(python)), name, chaos_child.SUITE)
 
     def folder(self, run_id: str) -> RunFolder:
         """Where a run lies."""
@@ -164,7 +170,7 @@ def kill_at(place: Installation, victim: str, number: int, seed: int, clean: Cle
     found = check_run(place.settings, place.folder(run_id), clean, SINKS, arrived=True)
     wrong += [*found.violations, *check_whole(place.settings)]
     notes = {"remedy": remedy, "writing": bool(number % 2)}
-    return Moment("supervised", victim, number, after, words, found.ended, seconds, tuple(wrong), notes)
+    return Moment(place.level, victim, number, after, words, found.ended, seconds, tuple(wrong), notes)
 
 
 def _first_report(place: Installation, run_id: str, over: Callable[[], bool]) -> bool:
