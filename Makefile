@@ -21,7 +21,7 @@ printf '==> %s: ok, %s s\n' '$(1)' "$$SECONDS"
 endef
 
 .PHONY: help run test setup check lint types layers docs docs-check audit sbom coverage-table pytest test-fast test-gpu bench \
-	bench-quick bench-gpu bench-gate bench-counts bench-dashboard self-test rehearse chaos format lock stack dashboard demo clean distclean
+	bench-quick bench-gpu bench-gate bench-counts bench-dashboard scale self-test rehearse chaos format lock stack dashboard demo clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -144,6 +144,38 @@ bench-dashboard: setup ## a year of 20 models in the index: how quick are the pa
 	mkdir -p $(BENCH_OUT)-dashboard
 	cd tests && ../$(BIN)/python -m support.dashboard_benchmark $(foreach url,$(DASHBOARD_INDEXES),--index $(url)) \
 		--out ../$(BENCH_OUT)-dashboard --markdown ../DASHBOARD.md $(BENCH_ARGS)
+
+# Results that are there count: remove one to measure it again. Airflow's take half an hour each.
+SCALE_OUT ?= .model-health/scale
+SCALE := ../$(BIN)/python -m
+SCALE_FILES := $(addprefix $(CURDIR)/$(SCALE_OUT)/,facts.json ingest-sqlite.json ingest-postgres.json hour-postgres.json \
+	soak.json airflow-local.json airflow-celery.json)
+
+scale: setup $(SCALE_FILES) ## measure what a fleet costs and where each part saturates, and write SCALE.md (two hours)
+	$(BIN)/python -m model_health.bench.scale render --results $(SCALE_FILES) > SCALE.md.tmp && mv SCALE.md.tmp SCALE.md
+
+%/facts.json:
+	$(BIN)/python -m model_health.bench.scale facts --json $@
+
+%/ingest-sqlite.json:
+	$(BIN)/python -m model_health.bench.scale ingest --json $@
+
+%/ingest-postgres.json:
+	cd tests && $(SCALE) support.scale_postgres ingest --json $@
+
+%/hour-postgres.json:
+	cd tests && $(SCALE) support.scale_postgres hour --json $@
+
+%/soak.json:
+	$(BIN)/python -m model_health.bench.scale soak --json $@
+
+%/airflow-local.json:
+	cd tests && $(SCALE) support.airflow_scale --executor LocalExecutor --json $@.measured
+	$(BIN)/python -m model_health.bench.scale airflow --measured $@.measured --json $@
+
+%/airflow-celery.json:
+	cd tests && $(SCALE) support.airflow_scale --executor CeleryExecutor --json $@.measured
+	$(BIN)/python -m model_health.bench.scale airflow --measured $@.measured --json $@
 
 SELF_TEST_ARGS ?= --dtype float32 --dtype bfloat16:items=4:longest=40:healthy=12:reduced
 

@@ -6,7 +6,7 @@ once, by the library's own builder; playing a run builds none, so what follows a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -21,12 +21,20 @@ from model_health.report.synthetic import PREFIX
 from model_health.report.trace import Trace
 from model_health.runner.book import record_of, run_start
 from model_health.store.index.records import RunStart, SampleRecord
+from model_health.store.names import RunFolder
 from model_health.validate.made_up import made_up_report
 
 SUITE: Final = SuiteIdentity(name="recorded", version="1.0.0", digest="sha256:" + "0" * 64)
 SICK_FLAG: Final = "nan_detected"
 TOOK: Final = timedelta(seconds=40)
 """How long a recorded run took: the made-up clock stands still while it is played."""
+
+
+Place = Callable[[RunFolder, str], str]
+
+
+def _nowhere(folder: RunFolder, prompt: str) -> str:
+    return f"recorded/{folder.model}/{prompt}.json.gz"
 
 
 def model_name(number: int) -> str:
@@ -68,10 +76,21 @@ class Recording:
             model, SUITE.name, run_id, at, suite_version=SUITE.version, suite_digest=SUITE.digest, airflow=None
         )
 
-    def play(self, model: str, run_id: str, at: datetime, *, sick: bool = False) -> PlayedRun:
-        """The run as `model` would have made it at `at`; where it is `sick`, NaN in its first prompt."""
-        ended = at + TOOK
-        entries = [self._entry(model, number, name, sick and number == 0) for number, name in enumerate(self.prompts)]
+    def play(self, model: str, run_id: str, at: datetime, *, sick: bool = False, place: Place = _nowhere) -> PlayedRun:
+        """The run as `model` would have made it at `at`.
+
+        Args:
+            model: its name.
+            run_id: of the run.
+            at: when it started.
+            sick: whether there was NaN in its first prompt.
+            place: the URI of a prompt's report.
+        """
+        ended, start = at + TOOK, self.start(model, run_id, at)
+        entries = [
+            self._entry(place(start.folder, name), number, name, sick and number == 0)
+            for number, name in enumerate(self.prompts)
+        ]
         manifest = Manifest(
             run_id=run_id,
             model_name=model,
@@ -87,7 +106,7 @@ class Recording:
         )
         samples = [*self._prompt_samples(model, ended), *samples_of_manifest(manifest)]
         records = tuple(record_of(entry, "length", {}) for entry in entries)
-        return PlayedRun(self.start(model, run_id, at), manifest, records, tuple(samples))
+        return PlayedRun(start, manifest, records, tuple(samples))
 
     def _prompt_samples(self, model: str, at: datetime) -> Sequence[Sample]:
         variants = len(self.traces)
@@ -97,7 +116,7 @@ class Recording:
             for sample in self._samples[number % variants]
         ]
 
-    def _entry(self, model: str, number: int, name: str, sick: bool) -> PromptEntry:
+    def _entry(self, uri: str, number: int, name: str, sick: bool) -> PromptEntry:
         variant = number % len(self.traces)
         values = {sample.metric: sample.value for sample in self._samples[variant]}
         flags = (SICK_FLAG,) if sick else ()
@@ -107,7 +126,7 @@ class Recording:
                 **stated,
                 "prompt_id": name,
                 "group": self.traces[variant].model_health.group,
-                "report_uri": f"recorded/{model}/{name}.json.gz",
+                "report_uri": uri,
                 "digest": self._digests[variant],
                 "flags": flags,
                 "unhealthy_flags": flags,
