@@ -21,7 +21,7 @@ printf '==> %s: ok, %s s\n' '$(1)' "$$SECONDS"
 endef
 
 .PHONY: help run test setup check lint types layers docs docs-check audit sbom coverage-table pytest test-fast test-gpu bench \
-	bench-quick bench-gpu bench-gate bench-counts bench-dashboard scale self-test rehearse chaos format lock stack dashboard demo clean distclean
+	bench-quick bench-gpu bench-gate bench-counts bench-dashboard scale self-test rehearse chaos fuzz format lock stack dashboard demo clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -196,6 +196,9 @@ CHAOS_ARGS ?= --moments 200
 chaos: setup ## kill -9 everything at random moments of runs, see what becomes of them, and write CHAOS.md (many hours)
 	@mkdir -p $(CHAOS_OUT); cd tests && OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= \
 		../$(BIN)/python -m support.chaos --out $(abspath $(CHAOS_OUT)) --markdown ../CHAOS.md $(CHAOS_ARGS)
+
+fuzz: setup ## give ten thousand malformed inputs to whatever reads what others wrote, and count them (a quarter of an hour)
+	$(call section,fuzz,PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest tests/fuzz --hypothesis-profile=fuzz --timeout=7200 $(PYTEST_ARGS))
 
 format: ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

@@ -303,15 +303,29 @@ def test_the_readme_begins_with_the_two_entries() -> None:
     assert any(line.startswith("make test") for line in head)
 
 
-def test_every_promise_about_security_names_a_test_that_exists() -> None:
-    rows = re.findall(r"^\| (.+) \| `(tests/[^`]+)` \|$", section_of("SECURITY.md", "What holds it"), re.MULTILINE)
-    assert len(rows) > 15
+def missing_tests(document: str, heading: str, columns: int) -> tuple[int, list[str]]:
+    """How many rows a table of promises has, and which of the tests that they name do not exist."""
+    before = " .+ \\|" * (columns - 1)
+    pattern = rf"^\|{before} `(tests/[^`]+)` \|$"
+    named_tests = re.findall(pattern, section_of(document, heading), re.MULTILINE)
     missing = []
-    for _, reference in rows:
+    for reference in named_tests:
         file, _, name = reference.partition("::")
         text = (ROOT / file).read_text() if (ROOT / file).is_file() else ""
         if not text or (name and not re.search(rf"^def {name}\(", text, re.MULTILINE)):
             missing.append(reference)
+    return len(named_tests), missing
+
+
+def test_every_promise_about_security_names_a_test_that_exists() -> None:
+    rows, missing = missing_tests("SECURITY.md", "What holds it", columns=2)
+    assert rows > 15
+    assert missing == []
+
+
+def test_every_outcome_of_a_hard_condition_names_a_test_that_exists() -> None:
+    rows, missing = missing_tests("ARCHITECTURE.md", "When the world is at its worst", columns=3)
+    assert rows == section_of("ARCHITECTURE.md", "When the world is at its worst").count("\n| ") - 1
     assert missing == []
 
 

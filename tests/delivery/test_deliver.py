@@ -206,6 +206,20 @@ def test_a_target_that_hangs_delays_no_other_and_is_named(shared: Index) -> None
     assert states(shared, "hangs") == {"h1": "delivered", "h2": "pending"}
 
 
+def test_a_slow_target_gets_everything_late_and_in_order_and_nobody_waits_for_it(shared: Index) -> None:
+    put(shared, *(item(f"s{n}", "slow") for n in range(3)), *(item(str(n), "works") for n in range(5)))
+    the_other_is_done, waited = threading.Event(), []
+    slow = Target(s0=lambda: waited.append(the_other_is_done.wait(600)))
+    works = Target(**{"4": the_other_is_done.set})
+    while len(slow.got) + len(works.got) < 8:
+        report = deliver_due(
+            shared, {"slow": slow, "works": works}, clock=Clock(), rng=Random(1), policy=POLICY, budget_seconds=600
+        )
+        assert not report.problems
+    assert waited == [True]
+    assert (slow.got, works.got) == (["s0", "s1", "s2"], ["0", "1", "2", "3", "4"])
+
+
 def test_each_target_meets_its_own_fate(shared: Index) -> None:
     put(shared, *(item(f"{n}", target) for n in range(3) for target in ("fine", "down", "refuses", "defect")))
     fine = Target()

@@ -129,6 +129,11 @@ def main() -> int:
             time.sleep(600)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "eat_memory":
+            held = []
+            while True:
+                held.append(b"x" * 2**24)
+                time.sleep(0.01)
         case "segfault":
             ctypes.string_at(0)
         case "raise":

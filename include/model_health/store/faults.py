@@ -14,6 +14,7 @@ from model_health.errors import ModelHealthError, StoreError
 _HINTS = {
     errno.ENOSPC: ("no space left", "free some space or choose another store"),
     errno.EDQUOT: ("disk quota exceeded", "free some space or choose another store"),
+    errno.EFBIG: ("the file is larger than may be written here", "raise the limit (ulimit -f) or choose another store"),
     errno.EROFS: ("the file system is read-only", "choose a folder that can be written"),
     errno.EACCES: ("permission denied", "check who owns the folder and who runs this"),
     errno.EPERM: ("permission denied", "check who owns the folder and who runs this"),
