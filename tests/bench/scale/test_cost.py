@@ -14,6 +14,7 @@ UNITS = Units(
     points_per_prompt=45,
     points_per_run=31,
     index_bytes_per_point=100.0,
+    other_bytes_per_run=9000.0,
     index_cpu_per_point=3e-5,
     server_cpu_per_point=4e-5,
     outbox_cpu_per_run=0.02,

@@ -14,7 +14,7 @@ from model_health.bench.scale.words import quantity
 from model_health.errors import ExitCode
 
 MADE = {"made_at": "2026-01-02T03:04:05+00:00", "machine": "a machine", "versions": {"python": "3"}, "load": [1.0, 2.0]}
-ROUND = {"known": True, "runs": 10, "wall": 4.0, "cpu": 0.2, "server_cpu": 0.12}
+ROUND = {"known": True, "runs": 10, "wall": 4.0, "cpu": 0.2, "server_cpu": 0.12, "index_bytes": 1_000_000}
 HOUR = {
     "hour": 1, "resident_bytes": 2**20, "open_files": 6, "sockets": 0, "threads": 1, "files": 9, "bytes": 10,
     "rows": {"runs": 5, "metric_points": 50, "outbox": 7}, "runs": 5, "reaped": 0, "pruned": 0, "delivered": 4,
@@ -31,11 +31,13 @@ PARTS = {
         "points_per_run": 31, "prometheus_series": 234, "prometheus_pushes": 2, "datadog_series": 137,
         "datadog_bytes": 1800, "config_cpu": {"10": 0.004, "1000": 0.3}, "import_cpu": 4.0,
     },
-    "ingest": {"database": "SQLite 3", "prompts": 16, "points": 751, "batch": 10, "rounds": [ROUND]},
+    "ingest": {"database": "SQLite 3", "prompts": 16, "points": 751, "batch": 10,
+               "rounds": [ROUND, {**ROUND, "index_bytes": 8_510_000}]},
     "hour": {
         "database": "SQLite 3", "asked": 10_000, "models": 100, "prompts": 6, "wall": 36.0,
         "cpu": {"index": 1.0, "outbox": 2.0, "gates": 3.0}, "server_cpu": 0.0, "gates": 1000, "delivered": 200,
-        "requests": 400, "rows": {"metric_points": 30_100}, "index_bytes": 3_010_000, "waiting": 0,
+        "requests": 400, "rows": {"metric_points": 30_100}, "index_bytes": 3_010_000,
+        "table_bytes": {"outbox": 300_000}, "waiting": 0,
     },
     "soak": {
         "database": "SQLite 3", "models": 5, "prompts": 3, "minutes": 10, "keep": 10, "wall": 9.0, "cpu": 3.0,
@@ -65,6 +67,7 @@ def test_the_page_says_what_the_results_say(tmp_path: Path, capsys: pytest.Captu
     assert "| LocalExecutor | 4 | nothing | 500 of 1000 | 250 s | 2.00 |" in page
     assert "10,000 models an hour take 0.17 cores" in page
     assert "resident MiB +1.00, open files +0.00" in page
+    assert "values x 1000 B + runs x 3 kB" in page
     assert "| runs | 240 | 24,000 | 2,400,000 | models x runs a day |" in page
     assert "0.40 CPU seconds for a task that does nothing (scheduler 0.30, api-server 0.10), 0.80 for a" in page
 

@@ -56,6 +56,7 @@ class Units:
     points_per_prompt: int
     points_per_run: int
     index_bytes_per_point: float
+    other_bytes_per_run: float
     index_cpu_per_point: float
     server_cpu_per_point: float
     outbox_cpu_per_run: float
@@ -104,7 +105,7 @@ def day(fleet: Fleet, units: Units) -> Day:
         reports=reports,
         device_seconds=runs * (units.import_cpu + fleet.load_seconds + generating),
         points=points,
-        index_bytes=points * units.index_bytes_per_point,
+        index_bytes=points * units.index_bytes_per_point + runs * units.other_bytes_per_run,
         report_bytes=reports * size,
         index_cpu=points * units.index_cpu_per_point,
         server_cpu=points * units.server_cpu_per_point,

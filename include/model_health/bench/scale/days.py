@@ -26,7 +26,7 @@ def section(units: Units) -> Iterator[str]:
     yield ""
     yield from prose(
         f"Each model runs hourly on one suite of {usual.prompts} prompts of {usual.tokens} tokens and has",
-        f"{usual.layers} layers. Other fleets: `python -m model_health.bench.scale cost --models N --results FILES`.",
+        f"{usual.layers} layers. Other fleets: `python -m model_health.bench.scale cost --models N --results F`.",
     )
     yield from day_table([Fleet(models) for models in FLEETS], units)
     yield from prose(
@@ -40,13 +40,14 @@ def section(units: Units) -> Iterator[str]:
 
 def day_table(fleets: Sequence[Fleet], units: Units) -> Iterator[str]:
     """A column for each fleet, and how it is computed."""
+    other = units.other_bytes_per_run / 1000
     size = f"tokens x layers x {units.report_bytes_per_token_layer:.0f} + {units.manifest_bytes_per_prompt:.0f}"
     rows = (
         ("runs", "runs", "", "models x runs a day"),
         ("reports", "reports", "", "runs x prompts"),
         ("device seconds", "device_seconds", "", "runs x (import + prompts x tokens / speed x (1 + overhead))"),
         ("values", "points", "", f"reports x {units.points_per_prompt} + runs x {units.points_per_run}"),
-        ("index", "index_bytes", "B", f"values x {units.index_bytes_per_point:.0f} B, all tables and their keys"),
+        ("index", "index_bytes", "B", f"values x {units.index_bytes_per_point:.0f} B + runs x {other:.0f} kB"),
         ("reports and manifests", "report_bytes", "B", f"reports x ({size}) B"),
         ("CPU of writers of the index", "index_cpu", "s", f"values x {units.index_cpu_per_point * 1e6:.0f} us"),
         ("CPU of the database server", "server_cpu", "s", f"values x {units.server_cpu_per_point * 1e6:.0f} us"),
@@ -64,5 +65,7 @@ def day_table(fleets: Sequence[Fleet], units: Units) -> Iterator[str]:
     days = [day(fleet, units) for fleet in fleets]
     head = ["a day of", *(f"{fleet.models:,} models" for fleet in fleets), "how"]
     yield from table(
-        head, [(name, *(quantity(getattr(one, field), unit) for one in days), how) for name, field, unit, how in rows]
+        head,
+        [(name, *(quantity(getattr(one, field), unit) for one in days), how) for name, field, unit, how in rows],
+        last=1,
     )

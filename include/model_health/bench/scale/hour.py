@@ -14,13 +14,11 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from sqlalchemy import text
-
 from model_health.alerting.links import LinkMaker
 from model_health.alerting.record import record
 from model_health.bench.scale.far_side import far_side
 from model_health.bench.scale.made import Load, database_of, opened, server_cpu
-from model_health.bench.scale.process import rows
+from model_health.bench.scale.process import index_bytes, rows, table_bytes
 from model_health.bench.scale.recorded import SUITE, Recording, model_name
 from model_health.bench.scale.records import Hour
 from model_health.bench.scale.world import START, Clock, World, make_home
@@ -28,7 +26,6 @@ from model_health.config.gates import load_gates
 from model_health.delivery.drain import drain
 from model_health.delivery.verdicts import announce_verdicts
 from model_health.gates.evaluate import evaluate
-from model_health.store.index.index import Index
 
 STEPS: Final = ("index", "outbox", "gates")
 BETWEEN_DELIVERIES: Final = 50
@@ -100,7 +97,8 @@ def measure_hour(
             delivered=delivered,
             requests=other.counts().get("all", 0),
             rows=rows(index),
-            index_bytes=_size(index, index_url),
+            table_bytes=table_bytes(index),
+            index_bytes=index_bytes(index),
             waiting=sum(done.waiting.values()),
         )
 
@@ -116,11 +114,3 @@ class _Spent:
         began = time.process_time()
         yield
         self.seconds[step] += time.process_time() - began
-
-
-def _size(index: Index, index_url: str) -> int:
-    with index.reading("ask for the size") as connection:
-        if connection.dialect.name == "postgresql":
-            return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
-    path = Path(index_url.removeprefix("sqlite:///"))
-    return sum(one.stat().st_size for one in path.parent.glob(f"{path.name}*"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from model_health.bench.scale.made import Load, database_of, opened, server_cpu
+from model_health.bench.scale.process import index_bytes
 from model_health.bench.scale.recorded import PlayedRun, Recording, model_name
 from model_health.bench.scale.records import Ingest, IngestRound
 from model_health.bench.scale.world import START, ingest
@@ -41,4 +42,11 @@ def _round(index: Index, runs: list[PlayedRun], batch: int, *, known: bool) -> I
     for begin in range(0, len(runs), batch):
         ingest(index, runs[begin : begin + batch])
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return IngestRound(known=known, runs=len(runs), wall=wall, cpu=cpu, server_cpu=max(0.0, server_cpu(index) - server))
+    return IngestRound(
+        known=known,
+        runs=len(runs),
+        wall=wall,
+        cpu=cpu,
+        server_cpu=max(0.0, server_cpu(index) - server),
+        index_bytes=index_bytes(index),
+    )

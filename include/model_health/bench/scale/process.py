@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select, text
 
 from model_health.store.index.index import Index
 from model_health.store.index.tables import metadata
@@ -47,6 +47,27 @@ def rows(index: Index) -> dict[str, int]:
     with index.reading("count rows") as connection:
         return {
             table.name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+            for table in metadata.sorted_tables
+        }
+
+
+def index_bytes(index: Index) -> int:
+    """What the index takes on disk, keys and what was deleted included."""
+    with index.reading("ask for the size") as connection:
+        if connection.dialect.name == "postgresql":
+            return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+        return int(pages * connection.execute(text("PRAGMA page_size")).scalar_one())
+
+
+def table_bytes(index: Index) -> dict[str, int]:
+    """What each table takes with its keys, where the database tells (PostgreSQL); else nothing."""
+    with index.reading("ask for sizes") as connection:
+        if connection.dialect.name != "postgresql":
+            return {}
+        size = select(func.pg_total_relation_size(bindparam("name")))
+        return {
+            table.name: int(connection.execute(size, {"name": table.name}).scalar_one())
             for table in metadata.sorted_tables
         }
 

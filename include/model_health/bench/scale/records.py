@@ -33,6 +33,8 @@ class IngestRound(ConfigModel):
     wall: Seconds
     cpu: Seconds
     server_cpu: Seconds
+    index_bytes: Count
+    """Of the whole index after it."""
 
 
 class Ingest(ConfigModel):
@@ -66,6 +68,8 @@ class Hour(ConfigModel):
     delivered: Count
     requests: Count
     rows: dict[str, Count]
+    table_bytes: dict[str, Count]
+    """By table, keys included; empty where the database does not tell."""
     index_bytes: Count
     waiting: Count
     """Items that were not delivered at the end."""

@@ -66,7 +66,7 @@ def section(results: Results, units: Units) -> Iterator[str]:
         ("Datadog, a request", "a run", "fits", size),
         ("object store", "a prefix", rough(writes), f"a write for each report, manifest, validation {cite('s3')}"),
     ]  # fmt: skip
-    yield from table(("part", "unit", "models", "because"), rows, left=2)
+    yield from table(("part", "unit", "models", "because"), rows, left=2, last=1)
 
 
 def advice(units: Units) -> Iterator[str]:

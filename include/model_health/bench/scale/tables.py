@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from model_health.bench.scale.process import slope
 from model_health.bench.scale.records import Airflow, Hour, Ingest, Soak
@@ -111,7 +111,7 @@ def _soak(one: Soak) -> Iterator[str]:
     late = [hour for hour in one.hours if hour.hour > WARM]
     if len(late) < 2:
         return
-    held = {
+    held: dict[str, Sequence[float]] = {
         "resident MiB": [hour.resident_bytes / 2**20 for hour in late],
         "open files": [hour.open_files for hour in late],
         "sockets": [hour.sockets for hour in late],
@@ -151,7 +151,8 @@ def tasks(results: Results) -> Iterator[str]:
         )
         yield from prose(
             f"{one.executor}: {nothing:.2f} CPU seconds for a task that does nothing ({services}), {canary:.2f} for a",
-            f"canary task with a stub: scheduling is {nothing / canary:.0%} of it.",
+            f"canary task with a stub: the former is {nothing / canary:.0%} of the latter. What services spend while",
+            "they wait is in both.",
         )
 
 

@@ -12,6 +12,8 @@ from model_health.errors import BadInput
 
 NOTHING: Final = "many_nothings"
 CANARIES: Final = "many_canaries"
+BESIDE: Final = ("outbox", "outbox_attempts", "gate_results", "alert_states", "alert_history", "validations")
+"""Tables that a run fills beside its own, its samples and its values."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,14 @@ def run_of(airflow: Airflow, dag: str) -> TaskRun:
     raise BadInput(f"has no run of {dag}", subject=f"the result of {airflow.executor}")
 
 
+def _bytes_per_point(ingest: Ingest) -> float:
+    """What a further run of a known model adds to the index, over its values."""
+    first, *later = ingest.rounds
+    if not later:
+        raise BadInput("has one round only: a second one shows what a further run adds", subject="the result of ingest")
+    return max(0, later[-1].index_bytes - first.index_bytes) / (sum(one.runs for one in later) * ingest.points)
+
+
 def units_of(results: Results) -> Units:
     """The figures that the cost model multiplies."""
     facts, hour, ingest = results.facts, results.hour, results.served
@@ -77,7 +87,8 @@ def units_of(results: Results) -> Units:
         manifest_bytes_per_prompt=facts.manifest_bytes_per_prompt,
         points_per_prompt=facts.points_per_prompt,
         points_per_run=facts.points_per_run,
-        index_bytes_per_point=hour.index_bytes / max(1, hour.rows["metric_points"]),
+        index_bytes_per_point=_bytes_per_point(ingest),
+        other_bytes_per_run=sum(hour.table_bytes.get(name, 0) for name in BESIDE) / max(1, hour.models),
         index_cpu_per_point=per_run(ingest, "cpu") / ingest.points,
         server_cpu_per_point=per_run(ingest, "server_cpu") / ingest.points,
         outbox_cpu_per_run=hour.cpu["outbox"] / max(1, hour.models),

@@ -25,10 +25,11 @@ def bullets(*items: str) -> Iterator[str]:
     yield ""
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> Iterator[str]:
-    """A table whose first `left` columns are words, with an empty line after it."""
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1, last: int = 0) -> Iterator[str]:
+    """A table whose first `left` and last columns are words, with an empty line after it."""
     yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * left + "---:|" * (len(head) - left)
+    right = len(head) - left - last
+    yield "|" + "---|" * left + "---:|" * right + "---|" * last
     for row in rows:
         yield "| " + " | ".join(map(str, row)) + " |"
     yield ""

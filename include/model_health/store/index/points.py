@@ -155,7 +155,8 @@ def _reason_ids(connection: Connection, texts: set[str]) -> dict[str, int]:
 
 
 def _known_reasons(connection: Connection, texts: set[str]) -> dict[str, int]:
-    ordered, found = sorted(texts), {}
+    ordered = sorted(texts)
+    found: dict[str, int] = {}
     for begin in range(0, len(ordered), _CHUNK):
         query = select(reasons.c.text, reasons.c.id).where(reasons.c.text.in_(ordered[begin : begin + _CHUNK]))
         found |= {row.text: row.id for row in connection.execute(query)}
