@@ -61,7 +61,7 @@ def one_pass(index: Index, target: str, far: FarSide, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     script=st.lists(faults, min_size=1, max_size=14),
     plan=st.lists(rounds, min_size=1, max_size=6),

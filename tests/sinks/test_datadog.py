@@ -147,11 +147,11 @@ def test_a_run_is_split_into_requests_within_every_limit(intake: Intake, limits:
 
 def test_a_suite_of_thousands_of_series_stays_within_the_api_s_limits(intake: Intake) -> None:
     samples = []
-    for number in range(150):
+    for number in range(60):
         more, context = run_samples(NOW, model=f"model-{number}", prompts=1)
         samples += more
     result = sink_of(intake, max_series=20_000).publish(samples, context)
-    assert result.published > 15_000
+    assert result.published > 6_000
     assert len({(point.metric, point.tags) for point in intake.points}) == result.published
     assert set(intake.statuses()) == {202}
 

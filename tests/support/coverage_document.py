@@ -8,9 +8,33 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import version
+from pathlib import Path
 
 from support.conformance import Outcome
+
+_ROOT = Path(__file__).parents[2]
+_SOURCES = (
+    "include/model_health/capture",
+    "include/model_health/metrics",
+    "include/model_health/config/layers.py",
+    "include/model_health/config/measure.py",
+    *(
+        f"tests/support/{name}.py"
+        for name in (
+            "conformance",
+            "coverage_sweep",
+            "naive",
+            "parity",
+            "recordings",
+            "router_reference",
+            "shrink",
+            "shrink_table",
+        )
+    ),
+)
+"""What decides a finding: the watch, what it is compared with, and the comparison."""
 
 _MEANING = {
     Outcome.FULL: "logits, hidden states, attention and prompt analysis equal transformers' own outputs",
@@ -39,6 +63,17 @@ def versions() -> dict[str, str]:
     return {"transformers": version("transformers"), "torch": version("torch"), "Python": platform.python_version()}
 
 
+def made_from() -> str:
+    """A digest of all that decides the findings: the sources, and the versions beneath them."""
+    found = sha256(repr(sorted(versions().items())).encode())
+    for source in _SOURCES:
+        path = _ROOT / source
+        assert path.exists(), source
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            found.update(file.relative_to(_ROOT).as_posix().encode() + b"\0" + sha256(file.read_bytes()).digest())
+    return found.hexdigest()[:16]
+
+
 def document(rows: Sequence[Row], date: str | None = None) -> str:
     """The whole file."""
     day = date or datetime.now(UTC).date().isoformat()
@@ -52,7 +87,8 @@ def document(rows: Sequence[Row], date: str | None = None) -> str:
         "configuration, watched with preset `full` while it generates from a padded batch on the CPU, and every number",
         "is compared with what transformers returns itself (eager attention, all outputs kept). Not edited by hand.",
         "",
-        f"{day}, {used}, {platform.machine()}.",
+        f"{day}, {used}, {platform.machine()}. Made from `{made_from()}`: a digest of the sources and versions",
+        "that decide a finding. While it is the present one, CI judges a part of the table again, and otherwise all.",
         "",
         "| outcome | architectures | meaning |",
         "|---|---|---|",
