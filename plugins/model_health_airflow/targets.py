@@ -1,10 +1,12 @@
 """Owns the step from a Dag run's params to its mapped tasks. Which runs there are is the library's matter.
 
 Airflow maps tasks over one XCom, and an XCom is to stay under 4 KB, which the names of eighty models fill. So the XCom
-that is mapped over has only the length (three bytes a run: it passes 4 KB at 1,366 runs, where Airflow's own limit for a
-map, 1,024, has to be raised before: SCALE.md), and the names lie in further XComs of `SHARD` runs each. A task reads the one
+that is mapped over has only the length, and the names lie in further XComs of `SHARD` runs each. A task reads the one
 that its place among the mapped tasks points at. They belong to the Dag run: a task that is cleared days later gets the
 same model, whatever was configured meanwhile.
+
+The length takes three bytes a run: more than 1,365 runs of a queue pass 4 KB. Airflow's own limit for a map, 1,024, has
+to be raised before that (`core.max_map_length`; SCALE.md).
 """
 
 from __future__ import annotations
