@@ -254,7 +254,7 @@ def _profile(spots: list[compare_rows.Spot], what: str, axis: str, name: str) ->
     none = "None is out of its band." if any(spot.limit is not None for spot in spots) else "No band is known."
     said = f"The first out of its band is {first}." if first else none
     widgets.chart(compare_charts.profile(spots, axis), f"{name}-chart", f"{axis} along the depth. {said}")
-    st.caption("The foot of the axis is zero: the same bits.")
+    st.caption(f"The foot of the axis is zero: the same {'bits' if name == 'states' else 'norms'}.")
     with st.expander("As a table"):
         rows = compare_rows.spot_rows(spots, what)
         widgets.table(rows, name, columns=_numbers(f"Mean {what}", f"Largest {what}", "Harmless up to"))

@@ -214,6 +214,8 @@ def test_a_page_fits_every_width_and_both_themes(site: str, seeded: Seeded, onlo
             page.set_viewport_size({"width": width, "height": max(900, min(int(height), tallest))})
             page.wait_for_timeout(350)
             page.screenshot(path=PICTURES / f"{name}-{size}-{theme}.png")
+    exports = page.get_by_role("button", name=re.compile("^Download as PNG"), include_hidden=True)
+    assert exports.count() == page.get_by_test_id("stVegaLiteChart").count()
     assert page.get_by_test_id("stException").count() == 0
     assert page.get_by_text("Traceback").count() == 0
     assert onlooker.problems == []

@@ -23,13 +23,14 @@ from model_health.store.index.changes import identity_changes, verdict_changes
 from model_health.store.index.fleet import FleetRow, fleet
 from model_health.store.index.index import Index
 from model_health.store.index.outbox_status import counts
-from model_health.store.index.records import RunFilter
+from model_health.store.index.records import RunFilter, RunStatus
 from model_health.store.index.selection import Selection
 from model_health.store.index.trends import TrendQuery, trend
+from model_health.store.index.validation import read_validation
 from model_health.store.names import RunFolder
 from model_health.store.reports import ReportStore
 
-NIGHTS = 40
+NIGHTS = 30
 NOW = datetime(2026, 11, 22, 21, tzinfo=UTC)
 ATLAS, BIRCH, CEDAR, DELTA, ELM, FIR = (model.name for model in MODELS)
 
@@ -68,8 +69,8 @@ def test_everything_says_that_it_is_made_up(made: Demonstration, settings: Setti
 def test_every_model_has_a_run_each_night_until_it_goes_silent(made: Demonstration, settings: Settings) -> None:
     with Index.open(settings.index_url) as index:
         total = {model.model: model.runs for model in index.models()}
-    assert total == {name: NIGHTS - (SILENT_NIGHTS if name == FIR else 0) for name in total}
-    assert made.runs == sum(total.values())
+    assert total == {name: NIGHTS - (SILENT_NIGHTS - 1 if name == FIR else 0) for name in total}
+    assert made.runs == sum(total.values()) - 1, "the run that died reported nothing"
     assert len(total) == len(MODELS)
 
 
@@ -92,6 +93,16 @@ def test_each_incident_is_there_to_be_found(settings: Settings, rows: dict[str, 
     assert rows[DELTA].last.verdict == "unhealthy"
     assert "nan_detected" in rows[DELTA].last.unhealthy_flags
     assert rows[ATLAS].last.verdict == "healthy"
+
+
+def test_one_run_died_without_a_word_and_one_is_invalid(settings: Settings, rows: dict[str, FleetRow]) -> None:
+    died = rows[FIR].last
+    assert (died.status, died.verdict, died.ended_at) == (RunStatus.STARTED, None, None)
+    with Index.open(settings.index_url) as index, index.reading("test") as connection:
+        keys = [run.run_key for run in index.runs(RunFilter(model=ELM), limit=NIGHTS)]
+        records = [read_validation(connection, key) for key in keys]
+    invalid = [record for record in records if record is not None and not record.valid]
+    assert [(record.invalid_reports, record.failures[0].severity) for record in invalid] == [(1, "critical")]
 
 
 def test_alerts_stand_where_something_is_wrong_now(rows: dict[str, FleetRow]) -> None:
@@ -147,7 +158,7 @@ def test_reports_of_an_incident_show_where_it_begins(settings: Settings) -> None
 
 def test_a_report_that_was_not_kept_says_so(settings: Settings) -> None:
     with Index.open(settings.index_url) as index:
-        run = index.runs(RunFilter(model=ATLAS), limit=30)[-1]
+        run = index.runs(RunFilter(model=ATLAS), limit=20)[-1]
         sample = index.samples(run.run_key)[0]
     assert sample.report_uri is None
     assert "some nights only" in sample.not_measured["report_uri"]

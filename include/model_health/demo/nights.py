@@ -26,8 +26,8 @@ from model_health.report.serialise import digest, to_gzip, to_json
 from model_health.runner.book import point_of, record_of, result_of, run_start
 from model_health.store.files import LocalFiles
 from model_health.store.index import write
-from model_health.store.index.records import SampleRecord
-from model_health.store.index.validation import ValidationRecord, run_state, write_validation
+from model_health.store.index.records import Attempt, SampleRecord
+from model_health.store.index.validation import FailureRecord, ValidationRecord, run_state, write_validation
 from model_health.store.reports import ReportStore
 from model_health.store.uri import parse_location
 
@@ -58,8 +58,8 @@ class NightWriter:
     store: ReportStore
     _built: dict[tuple[str, Effect], list[MadePrompt]] = field(default_factory=dict)
 
-    def write(self, connection: Connection, night: Occasion) -> tuple[Manifest, list[Sample]]:
-        """Write one run; its manifest, and every sample of it."""
+    def start(self, connection: Connection, night: Occasion) -> Attempt:
+        """Write that a run began; alone, it is one that died."""
         start = run_start(
             night.model.name,
             SUITE_IDENTITY.name,
@@ -69,7 +69,11 @@ class NightWriter:
             suite_digest=SUITE_IDENTITY.digest,
             airflow=night.airflow,
         )
-        attempt = write.start_run(connection, start)
+        return write.start_run(connection, start)
+
+    def write(self, connection: Connection, night: Occasion) -> tuple[Manifest, list[Sample]]:
+        """Write one run; its manifest, and every sample of it."""
+        attempt = self.start(connection, night)
         made, samples = ([], []) if night.reason else self._prompts(night)
         records: list[SampleRecord] = []
         entries = []
@@ -89,7 +93,7 @@ class NightWriter:
             return manifest, everything
         points = [point_of(sample) for sample in everything]
         write.finish_run(connection, attempt, result_of(manifest, stored), records, points)
-        self._validate(connection, manifest, attempt.run_key)
+        self._validate(connection, night, manifest, attempt.run_key)
         return manifest, everything
 
     def _prompts(self, night: Occasion) -> tuple[list[MadePrompt], list[tuple[Sample, ...]]]:
@@ -106,11 +110,20 @@ class NightWriter:
         rng = night.random(2)
         return made, [_varied(one.samples, night, rest, rng) for one in made]
 
-    def _validate(self, connection: Connection, manifest: Manifest, run_key: str) -> None:
+    def _validate(self, connection: Connection, night: Occasion, manifest: Manifest, run_key: str) -> None:
         state = run_state(connection, run_key)
         assert state is not None
         at = manifest.ended_at + timedelta(seconds=20)
-        write_validation(connection, state, ValidationRecord(True, at, len(PROMPTS), 0, EXPECTATIONS, 0.9))
+        found = ValidationRecord(True, at, len(PROMPTS), 0, EXPECTATIONS, 0.9)
+        if night.invalid:
+            spoilt = {"report": PROMPTS[0].id, "observed": "digest of another report"}
+            failure = FailureRecord(
+                "reports.digest", "critical", None, "The stored bytes have the digest of the manifest.",
+                len(PROMPTS), 1, 1, (spoilt,),
+            )  # fmt: skip
+            why = f"1 of {len(PROMPTS)} reports is not the one that the manifest names"
+            found = replace(found, valid=False, invalid_reports=1, reason=why, failures=(failure,))
+        write_validation(connection, state, found)
 
 
 def _record(made: MadePrompt, entry: Any, *, kept: bool) -> SampleRecord:

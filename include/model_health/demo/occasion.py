@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from model_health.demo.plan import DemoModel, Effect, Setup
+from model_health.demo.plan import DemoModel, Effect, Setup, device_day
 from model_health.demo.telemetry import number_of
 from model_health.demo.texts import SUITE
 from model_health.report.manifest import AirflowIds
@@ -65,6 +65,16 @@ class Occasion:
     def silent(self) -> bool:
         """Whether the model has stopped reporting."""
         return self.day >= self.days - self.model.ends
+
+    @property
+    def dies(self) -> bool:
+        """Whether its run began and was never heard of again: the first one of the silence."""
+        return self.silent and self.day == self.days - self.model.ends
+
+    @property
+    def invalid(self) -> bool:
+        """Whether its reports are found invalid."""
+        return self.model.spoils and self.day == device_day(self.days)
 
     @property
     def keeps_reports(self) -> bool:

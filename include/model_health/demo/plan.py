@@ -63,7 +63,8 @@ class DemoModel:
         effect: of (day, days). setup: of (day, days), told from the usual one.
         ends: nights before the last one on which it went silent; None while it reports.
         fails: why a night could not be measured, by (day, days).
-        drifts: whether its entropy drifts; loops: whether it falls into loops for a while.
+        drifts: whether its entropy drifts; loops: whether it falls into loops for a while; spoils: whether a report of
+            its first night on another device is not the one that the manifest names.
     """
 
     name: str
@@ -80,6 +81,7 @@ class DemoModel:
     fails: Callable[[int, int], str | None] = field(default=lambda day, days: None)
     drifts: bool = False
     loops: bool = False
+    spoils: bool = False
 
 
 def upgrade_day(days: int) -> int:
@@ -166,10 +168,11 @@ MODELS: Final = (
     ),
     DemoModel(
         f"{PREFIX}elm-400m", 6, 4, 256, 400_000_000, 2.1, 0.022,
-        "ran out of memory twice, then moved to another device", _moves, _moved, 0, _memory,
+        "ran out of memory twice, then moved to another device, where its first run was invalid",
+        _moves, _moved, 0, _memory, spoils=True,
     ),
     DemoModel(
         f"{PREFIX}fir-2b", 7, 8, 384, 2_000_000_000, 1.8, 0.027,
-        "stopped reporting", _after_upgrade, ends=SILENT_NIGHTS,
+        "stopped reporting: its last run died without a word", _after_upgrade, ends=SILENT_NIGHTS,
     ),
 )  # fmt: skip

@@ -106,6 +106,8 @@ class _Year:
                 for number, model in enumerate(MODELS):
                     started = self.first + timedelta(days=day, minutes=7 * number)
                     night = Occasion(model, day, self.nights, self.seed, started)
+                    if night.dies:
+                        self.writer.start(connection, night)
                     if night.silent:
                         continue
                     manifest, samples = self.writer.write(connection, night)
