@@ -309,3 +309,13 @@ def test_a_broken_model_leaves_the_others_usable(
     monkeypatch.setenv("MODEL_HEALTH_HOME", str(tmp_path))
     assert call(capsys, "run", "--model", "gone")[0] == 2
     assert call(capsys, "run", "--model", "tiny")[0] == 0
+
+
+@pytest.mark.parametrize("argument", ["\udcff\udcfe", "a\ud800b", "a\x00b"])
+def test_an_argument_that_is_no_text_is_refused_before_anything_is_done(
+    argument: str, project: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for argv in (("alerts", "list", "--history", "--model", argument), ("show", argument), (argument,)):
+        code, _, err = call(capsys, *argv)
+        assert code == 2
+        check_one_line(err, "is not text")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from model_health import __version__
 from model_health.cli import baselines, commands, compare, demo, operations, rehearse, self_test, store
 from model_health.cli.arguments import positive
-from model_health.errors import ExitCode, ModelHealthError
+from model_health.errors import BadInput, ExitCode, ModelHealthError
 
 INTERRUPTED = 130
 
@@ -98,9 +98,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
+        _check_text(sys.argv[1:] if argv is None else argv)
+        arguments = build_parser().parse_args(argv)
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
         return int(arguments.call(arguments))
     except ModelHealthError as error:
         for line in (str(error), *getattr(error, "__notes__", ())):
@@ -113,6 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader went away (a pager that was closed): nothing is wrong, and nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.HEALTHY
+
+
+def _check_text(argv: Sequence[str]) -> None:
+    """Raise `BadInput` for bytes that are no UTF-8: no table, log or index could hold them."""
+    for argument in argv:
+        if "\x00" in argument or any("\ud800" <= character <= "\udfff" for character in argument):
+            raise BadInput("is not text", subject=ascii(argument), hint="arguments and file names are UTF-8")
 
 
 if __name__ == "__main__":
