@@ -55,7 +55,7 @@ def section(results: Results, units: Units) -> Iterator[str]:
         ("capture", "a device of BENCHMARKS.md", rough(SECONDS_A_DAY / one.device_seconds), device),
         ("SQLite", "a file", "one host", f"one writer at a time {cite('sqlite')}"),
         ("mapped tasks", "a Dag run", "1,024", f"a setting of Airflow {cite('map-length')}"),
-        ("XCom that is mapped over", "a queue", rough(XCOM_BYTES // PLACE_BYTES),
+        ("XCom that is mapped over", "a queue", f"{XCOM_BYTES // PLACE_BYTES:,}",
          f"{PLACE_BYTES} bytes a run; with more it is larger than the 4 KB that all others keep"),
         ("Prometheus", "a server", rough(MILLIONS / units.prometheus_series),
          f"{units.prometheus_series} series each, of two million {cite('prometheus-series')}"),
@@ -74,7 +74,8 @@ def advice(units: Units) -> Iterator[str]:
     few, many, most = (day(Fleet(models), units) for models in FLEETS)
 
     def cores(seconds: float) -> str:
-        return f"{seconds / SECONDS_A_DAY:,.1f} cores"
+        count = seconds / SECONDS_A_DAY
+        return f"{rough(count) if count >= 10 else f'{count:.1f}'} cores"
 
     yield "## What to change"
     yield ""
