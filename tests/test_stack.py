@@ -19,6 +19,8 @@ import pytest
 import yaml
 
 from model_health.store.index.index import Index
+from support.chaos_check import clean_run
+from support.chaos_stack import NOTICES, ONE_TASK, ONE_TASK_DAG, Scene, Usual, kill_during_one_run
 from support.models import poison, save_tiny_model
 from support.stack import RunningStack, StackApi, leftovers, make_project, running_stack
 from support.webhook import Webhook, webhook_server
@@ -35,7 +37,8 @@ def hook() -> Iterator[Webhook]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, hook: Webhook) -> Iterator[RunningStack]:
     on_gpu_worker = {"MODEL_HEALTH_MODELS__SICK__DEVICE": "cpu"}
-    home = make_project(tmp_path_factory.mktemp("stack"), {"*": {"OMP_NUM_THREADS": "1"}, "gpu-worker": on_gpu_worker})
+    everywhere = {"OMP_NUM_THREADS": "1", **NOTICES}
+    home = make_project(tmp_path_factory.mktemp("stack"), {"*": everywhere, "gpu-worker": on_gpu_worker})
     for name, device in (("well", "cpu"), ("sick", "cuda")):
         save_tiny_model(home / "weights" / name)
         model = {"name": name, "source": {"path": f"weights/{name}"}, "suites": ["smoke"], "device": device}
@@ -43,7 +46,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, hook: Webhook) -> Iterator[R
         (home / f"configs/models/{name}.yaml").write_text(json.dumps(content))
     dag = home / "dags/run_canaries.py"
     # The clock starts nothing: an hour that ends during the test would add a run.
-    dag.write_text(dag.read_text().replace('schedule="@hourly"', "schedule=None"))
+    text = dag.read_text().replace('schedule="@hourly"', "schedule=None")
+    dag.write_text(text.replace("timedelta(minutes=1)", "timedelta(seconds=2)"))
+    (home / f"dags/{ONE_TASK}.py").write_text(ONE_TASK_DAG)
     poison(home / "weights/sick", "model.layers.2.mlp.down_proj.weight")
     gates = yaml.safe_load((home / "configs/gates.yaml").read_text())
     gates["transports"] = {"webhook": {"team": {"url_secret": "team_webhook_url"}}}
@@ -116,6 +121,20 @@ def test_the_dashboard_answers_and_its_role_can_read_and_not_write(stack: Runnin
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             cursor.execute("DELETE FROM runs")
     connection.close()
+
+
+def test_whatever_is_killed_during_a_run_it_ends_whole_and_its_slots_come_back(
+    stack: RunningStack, run: dict[str, Any]
+) -> None:
+    scene = Scene.of(stack, "sick", ONE_TASK)
+    with Index.open(scene.settings.index_url) as index:
+        clean = clean_run(index, scene.folder(run["dag_run_id"]).key)
+    # Children and tasks are killed in tests/chaos, which is cheaper; `make chaos` kills them here, too.
+    victims = [(0, victim) for victim in ("worker", "scheduler", "postgres", "redis")]
+    seen = kill_during_one_run(scene, victims, 1, clean, Usual(whole=15.0, child=0.0))
+    assert [text for one in seen for text in one.violations] == [], stack.logs()
+    assert {one.ended for one in seen} <= {"measured", "could_not_measure"}
+    assert all(one.hit for one in seen), seen
 
 
 # The last one: it ends the stack.
