@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from support.chaos_results import LEVELS, VICTIMS, Moment, Results, markdown, summary
@@ -31,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--together", type=int, default=1, help="stack: kills during one Dag run")
     parser.add_argument("--markdown", type=Path, help="write the summary as a page, too")
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left behind, whoever ends it
     results = Results(arguments.out / "moments.jsonl")
     for level in arguments.levels:
         victims = [one for one in arguments.victims if level == "stack" or one in SUPERVISED]
@@ -41,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         seen = _stack(order, arguments) if level == "stack" else _supervised(level, order, arguments)
         for moment in seen:
-            results.add(moment)
+            told = {text for one in results.moments for text in one.violations}
+            # What a whole installation breaks stays broken: it is told once.
+            results.add(replace(moment, violations=tuple(text for text in moment.violations if text not in told)))
             print(_line(moment), flush=True)
     return _tell(results, arguments.out / "summary.json", arguments.markdown)
 

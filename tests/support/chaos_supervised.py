@@ -97,6 +97,7 @@ class Installation:
             try:
                 # A session of its own, as Airflow's tasks have: what ends this process must not end the other.
                 os.setsid()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 ids = AirflowIds(dag_id="chaos", run_id=run_id, task_id="measure", map_index=0, try_number=try_number)
                 status = int(
                     measure(RunRequest(self.model, run_id=run_id, airflow=ids), settings=self.settings).exit_code
