@@ -149,7 +149,7 @@ bench-dashboard: setup ## a year of 20 models in the index: how quick are the pa
 SCALE_OUT ?= .model-health/scale
 SCALE := ../$(BIN)/python -m
 SCALE_FILES := $(addprefix $(CURDIR)/$(SCALE_OUT)/,facts.json ingest-sqlite.json ingest-postgres.json hour-postgres.json \
-	soak.json airflow-local.json airflow-celery.json)
+	soak.json soak-postgres.json airflow-local.json airflow-celery.json)
 
 scale: setup $(SCALE_FILES) ## measure what a fleet costs and where each part saturates, and write SCALE.md (two hours)
 	$(BIN)/python -m model_health.bench.scale render --results $(SCALE_FILES) > SCALE.md.tmp && mv SCALE.md.tmp SCALE.md
@@ -168,6 +168,9 @@ scale: setup $(SCALE_FILES) ## measure what a fleet costs and where each part sa
 
 %/soak.json:
 	$(BIN)/python -m model_health.bench.scale soak --json $@
+
+%/soak-postgres.json:
+	cd tests && $(SCALE) support.scale_postgres soak --json $@
 
 %/airflow-local.json:
 	cd tests && $(SCALE) support.airflow_scale --executor LocalExecutor --json $@.measured
