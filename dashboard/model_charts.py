@@ -158,7 +158,7 @@ def _notes(notes: Sequence[Note], x: alt.X) -> Layers:
             .mark_point(filled=True, size=110, opacity=1)
             .encode(
                 x=x,
-                y=alt.YValue(8 + 16 * number),
+                y=alt.YValue(8 + 16 * number),  # type: ignore[no-untyped-call]
                 color=alt.Color(
                     "kind:N",
                     title="What happened",
