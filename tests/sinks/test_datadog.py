@@ -442,3 +442,12 @@ def test_an_answer_without_end_is_not_read_to_its_end(packed: bool, monkeypatch:
         with pytest.raises(DeliveryFailed, match="the answer is larger than") as caught:
             sink.publish_check(CHECK, "key")
     assert not caught.value.permanent
+
+
+@pytest.mark.parametrize("body", [b'[0,"",null]', b"7", b"[" * 5000])
+def test_json_that_is_no_answer_of_datadog_s_is_a_failed_delivery(body: bytes) -> None:
+    with raw_server() as server:
+        server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        sink = DatadogSink(DatadogSinkConfig(url=server.url, timeout_seconds=PATIENCE), API_KEY)
+        with pytest.raises(DeliveryFailed, match="answered what Datadog never says"):
+            sink.publish_check(CHECK, "key")

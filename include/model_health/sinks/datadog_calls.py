@@ -90,8 +90,9 @@ def call(send: Callable[[], Any], *, subject: str, secrets: list[str]) -> Any:
             failure = refused(int(err.status), err.headers or {}, subject=subject, detail=detail, secrets=secrets)
     except (urllib3.exceptions.HTTPError, OSError) as err:
         failure = unreachable(err, subject=subject, secrets=secrets)
-    except (OpenApiException, UnicodeError, LookupError) as err:
-        # The status said that it was taken, but not by whom: a proxy's sign-in page answers 200 as well.
+    except (OpenApiException, ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
+        # The status said that it was taken, but not by whom: a proxy's sign-in page answers 200 as well. The client
+        # passes a list of values on as arguments of its models.
         reason = f"answered what Datadog never says ({type(err).__name__})"
         failure = DeliveryFailed(reason, subject=subject, hint="check the site and any proxy on the way")
     raise failure
