@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, settings
 from model_health.errors import ExitCode, ModelHealthError
 
 PROFILE = "fuzz"
-SECONDS = 120
+SECONDS = 300
 """For one input, by the clock: the slowest takes tenths of a second on a machine with nothing else to do."""
 MEMORY = 3 * 2**30
 """Bytes of address space that one input may add."""
