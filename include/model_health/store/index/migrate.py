@@ -7,6 +7,7 @@ migration happens as a whole or not at all.
 from __future__ import annotations
 
 import threading
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -44,8 +45,9 @@ def current(url: str | Path) -> str | None:
         engine.dispose()
 
 
+@cache
 def head() -> str:
-    """The newest revision that this library knows."""
+    """The newest revision that this library knows; read once, as each reading leaves something behind until the end."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     assert revision is not None  # The package always holds at least one migration.
     return revision
