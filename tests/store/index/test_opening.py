@@ -1,4 +1,4 @@
-"""A process that opens an index again and again, as one that simulates hours does, holds no more after it than before."""
+"""A process that opens an index again and again, as one that simulates hours does, holds no more than before."""
 
 from __future__ import annotations
 
