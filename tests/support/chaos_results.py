@@ -117,8 +117,8 @@ A run of a tiny model is started, something is killed with SIGKILL at a random m
 index, store, outbox, local sink and Airflow's pools are compared with what a run leaves that nobody disturbed. *Hit*
 counts the moments at which the victim still lived; a child that is killed after its last row is written leaves a run
 that was measured. *Never began* is a run that nobody tried again and that left nothing at all. What each promise is and
-how it is checked stands in `tests/support/chaos_check.py` and `chaos_whole.py`; planted violations prove that the checks
-can fail (`tests/chaos/test_chaos_check.py`).
+how it is checked stands in `tests/support/chaos_check.py` and `chaos_whole.py`; planted violations prove that the
+checks can fail (`tests/chaos/test_chaos_check.py`).
 
 - **supervised**: the capture child of a supervised run, and the task that supervises it, killed without a scheduler, on
   SQLite. Half of the moments are drawn over the whole run, half over the time in which it writes. What a killed task
