@@ -123,8 +123,10 @@ def _soak(one: Soak) -> Iterator[str]:
     growth = ", ".join(f"{name} {slope(values):+.2f}" for name, values in held.items())
     tables = {name: slope([hour.rows[name] for hour in late]) for name in late[0].rows}
     growing = ", ".join(f"{name} {value:+.0f}" for name, value in tables.items() if value > 0.5)
+    end = slope(held["resident MiB"][-3:])
     yield from prose(
-        f"Growth an hour, after hour {WARM} (least squares): {growth}. Rows that grow: {growing or 'none'}. What was",
+        f"Growth an hour, after hour {WARM} (least squares): {growth}; resident MiB in the last three hours {end:+.2f}.",
+        f"Rows that grow: {growing or 'none'}. What was",
         "delivered stays on record for 90 days, and what was said to people for good; all else follows the runs that",
         "retention keeps.",
     )
