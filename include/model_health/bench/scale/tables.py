@@ -125,7 +125,8 @@ def _soak(one: Soak) -> Iterator[str]:
     growing = ", ".join(f"{name} {value:+.0f}" for name, value in tables.items() if value > 0.5)
     end = slope(held["resident MiB"][-3:])
     yield from prose(
-        f"Growth an hour, after hour {WARM} (least squares): {growth}; resident MiB in the last three hours {end:+.2f}.",
+        f"Growth an hour, after hour {WARM} (least squares): {growth};",
+        f"resident MiB in the last three hours {end:+.2f}.",
         f"Rows that grow: {growing or 'none'}. What was",
         "delivered stays on record for 90 days, and what was said to people for good; all else follows the runs that",
         "retention keeps.",
