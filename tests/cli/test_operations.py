@@ -103,3 +103,11 @@ def test_monitors_are_rendered_from_the_gates(
     files = [Path(line) for line in out.splitlines()]
     assert files
     assert all(file.stat().st_size > 0 for file in files)
+
+
+def test_a_target_s_name_reaches_no_terminal_as_control_codes(
+    project: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["alerts", "test", "--target", "\x1b[31m\x07"]) != 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("model-health: target '\\x1b[31m\\x07': unknown target")

@@ -28,7 +28,7 @@ from support.raw_answers import DATES, HEADERS, NUMBERS, WORDS, RawServer, answe
 
 ENTRY = "sink responses"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-SECRET = "k3y-of-nobody-0123456789"
+SECRET = "PLANTED-0123456789abcdef"
 LABELS = {"model": "tiny", "suite": "small"}
 SAMPLES = [Sample("entropy_bits_mean", 1.5, None, NOW, LABELS)]
 CONTEXT = PublishContext("manual__1", {"revision": "abc"})

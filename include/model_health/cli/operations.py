@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from model_health.cli.arguments import positive
 from model_health.cli.tables import print_rows
 from model_health.config.load import load_project
 from model_health.config.settings import load_settings
-from model_health.errors import ExitCode
+from model_health.errors import CouldNotMeasure, ExitCode
 
 OUTBOX = ("list", "deliver", "retry", "ledger", "retire")
 MONITORS = ("render", "diff", "apply")
@@ -22,7 +23,7 @@ def add_parsers(sub: Any, epilog: str) -> None:
     outbox.add_argument("action", choices=OUTBOX, help="retire takes models away that are no longer configured")
     outbox.add_argument("--target", metavar="NAME", help="only this sink or transport")
     outbox.add_argument("--state", action="append", default=[], metavar="STATE", help="list: items in this state")
-    outbox.add_argument("--item", action="append", type=int, metavar="ID", help="retry, ledger: only this item")
+    outbox.add_argument("--item", action="append", type=positive, metavar="ID", help="retry, ledger: only this item")
     outbox.add_argument("--json", action="store_true", help="print JSON")
     outbox.set_defaults(call=run_outbox)
 
@@ -120,7 +121,8 @@ def _test_alerts(arguments: argparse.Namespace) -> int:
         if problem is None:
             print(f"{target}: delivered")
         else:
-            sys.stderr.write(f"model-health: {problem if target in problem else f'{target}: {problem}'}\n")
+            named = target in problem or repr(target) in problem
+            sys.stderr.write(f"model-health: {CouldNotMeasure(problem, subject='' if named else target)}\n")
     return ExitCode.COULD_NOT_MEASURE if any(answers.values()) else ExitCode.HEALTHY
 
 
