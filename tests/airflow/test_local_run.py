@@ -81,7 +81,9 @@ def test_a_dag_file_that_cannot_be_imported_is_one_line(make_project: Make) -> N
     assert "nothing_of_that_name" in line
 
 
-def test_the_database_of_the_users_shell_is_never_touched_and_a_run_without_reports_is_invalid(make_project: Make, tmp_path: Path) -> None:
+def test_another_shell_s_database_is_never_touched_and_without_reports_a_run_is_invalid(
+    make_project: Make, tmp_path: Path
+) -> None:
     project = make_project("tiny")
     theirs = tmp_path / "theirs.db"
     environment = project.environment(fake_child={}) | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{theirs}"}
