@@ -21,7 +21,7 @@ from model_health.store.index.tables_outbox import outbox, outbox_attempts
 from model_health.store.index.tables_trends import trend_days
 from support.chaos_check import Clean, check_run, place_of
 from support.chaos_supervised import SINKS, Installation
-from support.chaos_whole import check_whole
+from support.chaos_whole import check_whole, not_back
 from support.configs import make_settings
 
 pytestmark = pytest.mark.slow
@@ -213,3 +213,18 @@ def test_files_of_a_run_that_never_began_are_found(scene: Scene) -> None:
     found = check_run(scene.settings, folder, scene.clean, SINKS, arrived=True)
     assert found.ended == "never began"
     assert len(found.violations) == len(list(scene.folder.iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("occupied", "gone", "child_left", "found"),
+    [
+        ({"gpu": 0, "default_pool": 0}, [], False, []),
+        ({"gpu": 1, "default_pool": 0}, [], False, ["1 slots of the pool gpu are taken"]),
+        (None, [], False, ["Airflow does not answer"]),
+        ({"gpu": 0}, ["redis"], True, ["redis is not there", "a capture child is left"]),
+    ],
+)
+def test_a_slot_a_service_or_a_child_that_is_not_as_it_was_is_found(
+    occupied: dict[str, int] | None, gone: list[str], child_left: bool, found: list[str]
+) -> None:
+    assert not_back(occupied, gone, child_left) == found

@@ -28,12 +28,13 @@ from model_health.store.index.records import RunStatus
 from model_health.store.names import RunFolder
 from support.chaos_check import Clean, check_run, clean_run
 from support.chaos_results import Moment
-from support.chaos_whole import check_whole
+from support.chaos_whole import check_whole, not_back
 from support.models import save_tiny_model
 from support.stack import RunningStack, StackApi, make_project, running_stack
 
 MODEL, SUITE, POOLS = "tiny", "smoke", ("default_pool", "gpu")
 SINKS = ("local", "prometheus")
+SERVICES = ("postgres", "redis", "scheduler", "worker", "gpu-worker", "api-server")
 WHOLE, ONE_TASK = "run_canaries", "measure_only"
 ONE_TASK_DAG = """\
 from __future__ import annotations
@@ -249,14 +250,8 @@ class Scene:
         began = time.monotonic()
 
         def wrong() -> list[str]:
-            occupied = self.occupied()
-            taken = ["Airflow does not answer"] if occupied is None else []
-            taken += [
-                f"{count} slots of the pool {name} are taken" for name, count in (occupied or {}).items() if count
-            ]
-            names = ("postgres", "redis", "scheduler", "worker", "gpu-worker", "api-server")
-            taken += [f"{name} is not there" for name in names if service(self.stack, name) is None]
-            return taken + (["a capture child is left"] if capture_child(self.stack) is not None else [])
+            gone = [name for name in SERVICES if service(self.stack, name) is None]
+            return not_back(self.occupied(), gone, capture_child(self.stack) is not None)
 
         while (found := wrong()) and time.monotonic() - began < AFTERWARDS_SECONDS:
             time.sleep(1)

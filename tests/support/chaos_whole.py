@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,13 @@ def _lines(folder: Path, arrived: dict[str, set[tuple[str, str]]], sent: dict[st
         if lost := sorted(wanted - there[run_id]):
             wrong.append(f"{run_id}: {len(lost)} values never reached the local sink, such as {lost[0]}")
     return wrong[:_SHOWN]
+
+
+def not_back(occupied: Mapping[str, int] | None, gone: Sequence[str], child_left: bool) -> list[str]:
+    """What is not as it was: slots that are taken (None: Airflow does not answer), services, a capture child."""
+    taken = [f"{count} slots of the pool {name} are taken" for name, count in (occupied or {}).items() if count]
+    return [
+        *(["Airflow does not answer"] if occupied is None else taken),
+        *(f"{name} is not there" for name in gone),
+        *(["a capture child is left"] if child_left else []),
+    ]
