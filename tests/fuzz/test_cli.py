@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 import tarfile
@@ -38,6 +39,7 @@ def home(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Index.open(home / ".model-health" / "index.db").close()
     for folder in ("in", "out"):
         (scratch / "own" / folder).mkdir()
+    os.mkfifo(scratch / "own" / "pipe")
     write(scratch / "own" / "in" / "report.json.gz", trace("0.3.0", steps=1, layers=1))
     write(scratch / "own" / "in" / "old.json", trace("0.2.0", steps=1, layers=1))
     (scratch / "own" / "in" / "broken.json").write_text('{"schema_version": "0.3.0", "trace_id": [')
@@ -156,7 +158,7 @@ inputs = st.one_of(
 )
 names = odd.map(lambda text: text if text != "tiny" else "")
 targets = st.sampled_from(
-    ["{own}/out/a.json", "{own}/out/b.json.gz", "{own}/out/c", "{own}/in", "/dev/full", "/proc/x/y"]
+    ["{own}/out/a.json", "{own}/out/b.json.gz", "{own}/out/c", "{own}/in", "{own}/pipe", "/proc/x/y"]
 )
 numbers = st.sampled_from(["0", "-1", "1", "x", "", "9" * 30, "1.5", "nan", "1_0", "٣"])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from model_health.errors import ConfigError, DeliveryFailed
+from model_health.errors import ConfigError, DeliveryFailed, StoreError
 from model_health.monitors import files
 from model_health.monitors.files import Place, apply_files, plan_files, reload, write_file
 from model_health.monitors.plan import Journal, Outcome
@@ -145,3 +146,10 @@ def test_a_file_keeps_its_mode_and_a_new_one_can_be_read_by_the_server(tmp_path:
 def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(DeliveryFailed, match=r"prometheus, http://127\.0\.0\.1:9: no answer"):
         reload("http://127.0.0.1:9", "prometheus")
+
+
+def test_what_is_no_file_is_not_taken_the_place_of(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rules.yml")
+    with pytest.raises(StoreError, match="it is no file"):
+        write_file(tmp_path / "rules.yml", "groups: []\n")
+    assert (tmp_path / "rules.yml").is_fifo()

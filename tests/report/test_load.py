@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -315,3 +316,12 @@ def test_half_a_character_that_a_report_of_ours_escapes_is_refused_and_a_whole_o
     manifest = to_json(make_manifest(run_id="@"))
     with pytest.raises(ReportError, match="it holds half a character"):
         load_manifest(manifest.replace(b'"@"', b'"\\uDcff"'))
+
+
+def test_what_is_no_file_is_not_taken_the_place_of(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)  # as a device in /dev, where an administrator may rename
+    with pytest.raises(StoreError, match="it is no file"):
+        convert_file(write(tmp_path / "old.json", trace("0.3.0")), pipe)
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old.json", "pipe.json"]

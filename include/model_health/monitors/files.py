@@ -120,6 +120,8 @@ def write_file(path: Path, text: str) -> None:
     """Replace a file atomically; it keeps its mode, a new one can be read by everybody. Raises `StoreError`."""
     temp = None
     try:
+        if path.exists() and not path.is_file():  # a rename would take a device's or a pipe's place
+            raise StoreError("cannot be written: it is no file", subject=str(path))
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         temp = Path(name)

@@ -134,6 +134,9 @@ def _write(path: Path, trace: Trace) -> Path:
     data = to_gzip(trace) if path.suffix == ".gz" else to_json(trace)
     temporary: Path | None = None
     try:
+        if path.exists() and not path.is_file():
+            # A rename would take a device's or a pipe's place, which an administrator may do even in /dev.
+            raise StoreError("cannot be written: it is no file", subject=str(path), hint="name a file or a new name")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
