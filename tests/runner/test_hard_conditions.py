@@ -193,10 +193,14 @@ def test_a_child_that_eats_memory_until_it_is_killed_is_on_record(
 
 @pytest.mark.slow
 def test_a_model_that_hangs_while_it_is_loaded_is_ended_at_its_time_limit_and_on_record(tmp_path: Path) -> None:
-    settings = tiny_project(tmp_path, timeout_seconds=30)
-    tokenizer = tmp_path / "weights" / "tiny" / "tokenizer.json"
-    tokenizer.unlink()
-    os.mkfifo(tokenizer)  # whoever opens it waits for a writer that never comes
-    with pytest.raises(ChildFailed, match="did not end within 30 s"):
+    settings = tiny_project(tmp_path, timeout_seconds=60, trust_remote_code=True)
+    folder, marker = tmp_path / "weights" / "tiny", tmp_path / "marker"
+    code = f"import pathlib, threading\npathlib.Path({str(marker)!r}).touch()\nthreading.Event().wait()\n"
+    (folder / "own_code.py").write_text(code)
+    config = json.loads((folder / "config.json").read_text())
+    own = {"AutoConfig": "own_code.OwnConfig", "AutoModelForCausalLM": "own_code.OwnModel"}
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": own}))
+    with pytest.raises(ChildFailed, match="did not end within 60 s"):
         measure(ordered("stuck"), settings=settings)
-    check_recorded(settings, "stuck", "did not end within 30 s")
+    assert marker.exists()  # it was not slow to begin: it hung
+    check_recorded(settings, "stuck", "did not end within 60 s")
