@@ -257,8 +257,9 @@ def report(found: dict[str, Any]) -> Iterator[str]:
     )
     if machine["load_before"] > machine["cores"]:  # what is left of it afterwards is the measurement's own
         yield (
-            f"With a load of {machine['load_before']:.1f} on {machine['cores']} cores the times that passed say little: "
-            "most of them was spent waiting for other programs. *Processor* says what the work itself took, still slowed by them."
+            f"With a load of {machine['load_before']:.1f} on {machine['cores']} cores the times that passed say "
+            "little: most of them was spent waiting for other programs. *Processor* says what the work itself took, "
+            "still slowed by them."
         )
     for name, one in found["indexes"].items():
         yield f"\n## {name}\n"
