@@ -21,8 +21,8 @@ def ingests(results: Results) -> Iterator[str]:
     yield ""
     yield from prose(
         "Recorded runs, written by one process, several runs in one transaction; a model's first run also makes its",
-        "series. The last rate is that of a second of CPU, the server's counted too. PostgreSQL, here and up to the hours,",
-        "syncs nothing to its disk (`fsync` off): what a commit waits for a disk is to be added.",
+        "series. The last rate is that of a second of CPU, the server's counted too. PostgreSQL, here and up to the",
+        "hours, syncs nothing to its disk (`fsync` off): what a commit waits for a disk is to be added.",
     )
     head = ("database", "values a report", "runs in a batch", "models", "reports/s, wall", "CPU of the writer",
             "of the server", "reports a CPU second", "load")  # fmt: skip
