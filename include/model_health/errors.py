@@ -33,6 +33,12 @@ class ExitCode(IntEnum):
     INCONCLUSIVE = 4
 
 
+def one_line(text: str) -> str:
+    """A text that may come from a file or an argument, as a line that no terminal obeys and every log can hold."""
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+
+
 class ModelHealthError(Exception):
     """An error that a person can act on.
 
@@ -52,11 +58,7 @@ class ModelHealthError(Exception):
 
     def __str__(self) -> str:
         head = f"{self.subject}: {self.reason}" if self.subject else self.reason
-        text = " ".join((f"{head} ({self.hint})" if self.hint else head).split())
-        if text.isprintable():
-            return text
-        # Names come from files and arguments: no control code reaches a terminal, and every log can hold the line.
-        return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+        return one_line(f"{head} ({self.hint})" if self.hint else head)
 
 
 class BadInput(ModelHealthError):

@@ -11,7 +11,6 @@ import torch
 from model_health.errors import ConfigError, ExitCode
 from model_health.runner.devices import (
     check_quantization,
-    cpu_name,
     describe_device,
     driver_version,
     resolve_device,
@@ -96,14 +95,6 @@ def test_a_gpu_is_described_by_name_uuid_and_memory() -> None:
     facts = describe_device(torch.device("cuda", 1))
     assert (facts.kind, facts.torch_device, facts.name, facts.uuid) == ("cuda", "cuda:1", "Card", "GPU-0000-11")
     assert (facts.memory_bytes, facts.compute_capability) == (80 * 2**30, "9.0")
-
-
-def test_the_processor_name_is_the_kernels_or_the_architecture(tmp_path: Path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text("processor\t: 0\nmodel name\t: Fast  CPU @ 2 GHz\nmodel name\t: other\n")
-    assert cpu_name(file) == "Fast CPU @ 2 GHz"
-    file.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
-    assert cpu_name(file) == cpu_name(tmp_path / "absent") != ""
 
 
 @pytest.mark.parametrize(

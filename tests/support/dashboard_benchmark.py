@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from sqlalchemy import Connection, func, select
 
 from model_health.bench.year_questions import QUESTIONS, models_in_turn
 from model_health.bench.year_rows import SUITE, Size, fill
+from model_health.host import cpu_name
 from model_health.store.index.engine import parse_index_url
 from model_health.store.index.index import Index
 from support.browser import Visitor, launch, served
@@ -297,11 +297,9 @@ def rows(times: Times) -> Iterator[str]:
 
 def machine() -> dict[str, Any]:
     """What this was measured on; no name of it."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     return {
         "cores": os.cpu_count(),
-        "processor": names[0] if names else platform.machine(),
+        "processor": cpu_name(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "load_before": os.getloadavg()[0],
     }

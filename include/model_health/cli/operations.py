@@ -11,7 +11,7 @@ from model_health.cli.arguments import positive
 from model_health.cli.tables import print_rows
 from model_health.config.load import load_project
 from model_health.config.settings import load_settings
-from model_health.errors import CouldNotMeasure, ExitCode
+from model_health.errors import ExitCode, one_line
 
 OUTBOX = ("list", "deliver", "retry", "ledger", "retire")
 MONITORS = ("render", "diff", "apply")
@@ -122,7 +122,7 @@ def _test_alerts(arguments: argparse.Namespace) -> int:
             print(f"{target}: delivered")
         else:
             named = target in problem or repr(target) in problem
-            sys.stderr.write(f"model-health: {CouldNotMeasure(problem, subject='' if named else target)}\n")
+            sys.stderr.write(f"model-health: {one_line(problem if named else f'{target}: {problem}')}\n")
     return ExitCode.COULD_NOT_MEASURE if any(answers.values()) else ExitCode.HEALTHY
 
 

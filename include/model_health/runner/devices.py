@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from pathlib import Path
 import torch
 
 from model_health.errors import ConfigError
+from model_health.host import cpu_name, memory_bytes
 
-_CPUINFO = Path("/proc/cpuinfo")
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -104,19 +103,10 @@ def describe_device(device: torch.device) -> DeviceFacts:
         name=cpu_name(),
         uuid=None,
         cores=_usable_cores(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory_bytes(),
         driver_version=None,
         compute_capability=None,
     )
-
-
-def cpu_name(cpuinfo: Path = _CPUINFO) -> str:
-    """The processor's model name as the kernel gives it, else its architecture (ARM kernels name no model)."""
-    if cpuinfo.is_file():
-        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(errors="replace"), re.MULTILINE)
-        if found:
-            return " ".join(found[1].split())
-    return platform.processor() or platform.machine()
 
 
 def driver_version(file: Path = _DRIVER) -> str | None:
@@ -141,10 +131,3 @@ def _usable_cores() -> int | None:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
-
-
-def _memory_bytes() -> int | None:
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

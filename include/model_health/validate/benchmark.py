@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from model_health.config.thresholds import Thresholds
+from model_health.host import cpu_name, memory_gib
 from model_health.report.identity import DeviceIdentity, ModelIdentity
 from model_health.report.inputs import trace_id_of
 from model_health.report.manifest import Manifest, PromptEntry
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
         f"validation, CPU:  {_spread([cost.cpu for cost in costs])}\n"
         f"validation, wall: {_spread([cost.wall for cost in costs])}, after an import of {imported:.2f} s\n"
         f"versions: Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in PACKAGES)}\n"
-        f"machine: {platform.system()} {platform.machine()}, {_cpu()}, {os.cpu_count()} CPUs, {_memory()},"
+        f"machine: {platform.system()} {platform.machine()}, {cpu_name()}, {os.cpu_count()} CPUs, {memory_gib()},"
         f" load {os.getloadavg()[0]:.1f}\n"
         f"date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n"
     )
@@ -139,20 +140,6 @@ def main(arguments: Sequence[str]) -> int:
 def _spread(seconds: Sequence[float]) -> str:
     low, high = min(seconds), max(seconds)
     return f"median {statistics.median(seconds):.2f} s of {len(seconds)} (from {low:.2f} to {high:.2f} s)"
-
-
-def _cpu() -> str:
-    """What the processor calls itself, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or "unknown processor"
-
-
-def _memory() -> str:
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from model_health import __version__
 from model_health.bench.scale.records import Made
 from model_health.errors import BadInput
+from model_health.host import cpu_name, memory_gib
 from model_health.store.index.index import Clock, Index, utc_now
 
 PACKAGES: Final = ("sqlalchemy", "psycopg2-binary", "pydantic", "numpy", "prometheus-client", "apache-airflow")
@@ -46,13 +47,7 @@ class Load:
 
 def machine() -> str:
     """The machine's shape, in words."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{next(names, 'unknown processor')}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
+    return f"{cpu_name()}, {os.cpu_count()} cores, {memory_gib()}, {platform.system()}"
 
 
 def database_of(index: Index) -> str:

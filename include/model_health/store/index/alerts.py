@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from model_health.store.index.tables_alerts import alert_history, alert_states, gate_results
+from model_health.store.index.upsert import insert_into
 
 MAX_TEXT = 4000
 
@@ -83,7 +83,7 @@ def save_results(connection: Connection, records: Sequence[GateRecord]) -> None:
     """Keep the answers; judging the same run again replaces what it said before."""
     for record in records:
         values = _clean(asdict(record))
-        statement = _insert(connection, gate_results).values(values)
+        statement = insert_into(connection.dialect.name, gate_results).values(values)
         changed = {name: statement.excluded[name] for name in values if name not in _RESULT_KEY}
         connection.execute(statement.on_conflict_do_update(index_elements=list(_RESULT_KEY), set_=changed))
 
@@ -103,7 +103,7 @@ def lock_states(
     found: dict[tuple[str, str, str], AlertState] = {}
     for key in ordered:
         fresh = asdict(AlertState(*key, first_at=now, changed_at=now))
-        connection.execute(_insert(connection, alert_states).values(fresh).on_conflict_do_nothing())
+        connection.execute(insert_into(connection.dialect.name, alert_states).values(fresh).on_conflict_do_nothing())
         row = connection.execute(select(alert_states).where(*_is(key)).with_for_update()).one()
         found[key] = _state(row)
     return found
@@ -118,7 +118,7 @@ def save_state(connection: Connection, state: AlertState) -> None:
 def append_history(connection: Connection, entry: HistoryEntry) -> bool:
     """Keep what was said. False, changing nothing, if it has been said under this key."""
     values = _clean({**asdict(entry), "targets": list(entry.targets)})
-    statement = _insert(connection, alert_history).values(values).on_conflict_do_nothing()
+    statement = insert_into(connection.dialect.name, alert_history).values(values).on_conflict_do_nothing()
     return connection.execute(statement).rowcount > 0
 
 
@@ -187,10 +187,6 @@ def _state(row: Row[Any]) -> AlertState:
 
 def _is(key: tuple[str, str, str]) -> list[Any]:
     return [alert_states.c[name] == value for name, value in zip(_STATE_KEY, key, strict=True)]
-
-
-def _insert(connection: Connection, table: Any) -> Any:
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
 def _clean(value: Any) -> Any:

@@ -16,13 +16,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, bindparam, case, func, insert, null, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from model_health.config.redact import redact_line
 from model_health.errors import StoreError
 from model_health.store.index.records import RunStatus
 from model_health.store.index.tables import runs
 from model_health.store.index.tables_outbox import outbox, outbox_attempts
+from model_health.store.index.upsert import insert_into
 
 Kind = Literal["samples", "alert", "event", "check"]
 State = Literal["held", "pending", "delivering", "delivered", "withheld", "dead", "superseded"]
@@ -110,7 +110,7 @@ def enqueue(connection: Connection, items: Sequence[OutboxItem], state: Literal[
     rows = [_row(item, state) for item in items]
     if not rows:
         return 0
-    statement = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(outbox)
+    statement = insert_into(connection.dialect.name, outbox)
     # What a replaced try left under this key makes room: the newer try says it anew.
     changed = {name: statement.excluded[name] for name in rows[0] if name not in ("target", "key")}
     upsert = statement.on_conflict_do_update(

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table, bindparam, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 
 from model_health.errors import StoreError
 from model_health.store.index.records import Point, label_text
 from model_health.store.index.rollup import DAY, DayKey, DaySum
 from model_health.store.index.tables import reasons, series
 from model_health.store.index.types import UtcDateTime, require_utc
+from model_health.store.index.upsert import insert_into
 
 MAX_REASON: Final = 500
 _CHUNK: Final = 400
@@ -164,5 +164,4 @@ def _known_reasons(connection: Connection, texts: set[str]) -> dict[str, int]:
 
 
 def _insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+    connection.execute(insert_into(connection.dialect.name, table).on_conflict_do_nothing(), rows)

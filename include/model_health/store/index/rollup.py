@@ -27,13 +27,13 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from model_health.store.index.records import RunStatus
 from model_health.store.index.tables import metric_points, runs, series
 from model_health.store.index.tables_trends import configurations, trend_days, trend_series
 from model_health.store.index.types import bucket_of, bucket_start
+from model_health.store.index.upsert import insert_into
 
 DAY: Final = timedelta(days=1)
 _IDENTITY = ("revision", "weights_digest", "dtype", "quantization", "attention_backend", "device_class", "libraries")
@@ -221,7 +221,7 @@ def _name_configurations(dialect: str, which: ColumnElement[bool]) -> Any:
     rows = newest.group_by(runs.c.model, runs.c.suite, _digest)
     names = ("model", "suite", "identity_digest", *_IDENTITY)
     found = select(runs.c.model, runs.c.suite, _digest, *(runs.c[name] for name in _IDENTITY))
-    new = _insert(dialect, configurations).from_select(names, found.where(runs.c.id.in_(rows)))
+    new = insert_into(dialect, configurations).from_select(names, found.where(runs.c.id.in_(rows)))
     return new.on_conflict_do_nothing()
 
 
@@ -231,12 +231,13 @@ def _name_series(dialect: str) -> Any:
     found = select(*(series.c[name] for name in names), per_prompt).where(
         *_of_pair(series), ~exists().where(_is_of_series)
     )
-    return _insert(dialect, trend_series).from_select([*names, "per_prompt"], found.distinct()).on_conflict_do_nothing()
+    new = insert_into(dialect, trend_series).from_select([*names, "per_prompt"], found.distinct())
+    return new.on_conflict_do_nothing()
 
 
 def _add(dialect: str) -> Any:
     """Adds what a run has on each day, to whatever other runs have there."""
-    statement = _insert(dialect, trend_days)
+    statement = insert_into(dialect, trend_days)
     if dialect == "postgresql":
         # One statement with an array for each column: its driver would send the rows one by one.
         each = func.unnest(*(bindparam(name, type_=ARRAY(trend_days.c[name].type)) for name in (*_KEY, *_VALUES)))
@@ -252,11 +253,6 @@ def _add(dialect: str) -> Any:
 
 def _of_pair(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return table.c.model == bindparam("of_model"), table.c.suite == bindparam("of_suite")
-
-
-def _insert(dialect: str, table: Table) -> Any:
-    """An INSERT that can say ON CONFLICT, which each dialect spells for itself."""
-    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
 
 
 _DAYS_OF: Final = select(_day).where(metric_points.c.run_id == bindparam("row")).distinct()

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, delete, insert, select, update
 
 from model_health.errors import StoreError
 from model_health.store.index import rollup
@@ -28,6 +27,7 @@ from model_health.store.index.records import (
     SampleRecord,
 )
 from model_health.store.index.tables import metric_points, runs, samples
+from model_health.store.index.upsert import insert_into
 from model_health.store.index.validation import clear_validation
 
 MAX_LOG_TAIL = 16_000
@@ -53,7 +53,7 @@ def start_run(connection: Connection, start: RunStart) -> Attempt:
         "started_at": start.started_at,
         "heartbeat_at": start.started_at,
     }
-    upsert = _insert(connection, runs).values(values)
+    upsert = insert_into(connection.dialect.name, runs).values(values)
     changed = {name: upsert.excluded[name] for name in values if name != "run_key"}
     statement = upsert.on_conflict_do_update(index_elements=["run_key"], set_=changed).returning(runs.c.id)
     row_id = connection.execute(statement).scalar_one()
@@ -230,8 +230,3 @@ def _insert_samples(connection: Connection, row_id: int, records: Sequence[Sampl
         )
     if rows:
         connection.execute(insert(samples), rows)
-
-
-def _insert(connection: Connection, table: Table) -> Any:
-    """An INSERT that can say ON CONFLICT, which each dialect spells for itself."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
