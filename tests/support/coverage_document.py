@@ -18,6 +18,8 @@ _ROOT = Path(__file__).parents[2]
 _SOURCES = (
     "include/model_health/capture",
     "include/model_health/metrics",
+    "include/model_health/report",
+    "include/model_health/catalog",
     "include/model_health/config/layers.py",
     "include/model_health/config/measure.py",
     *(
@@ -31,6 +33,7 @@ _SOURCES = (
             "router_reference",
             "shrink",
             "shrink_table",
+            "telemetry",
         )
     ),
 )
